@@ -1,0 +1,141 @@
+"""Running another program without trusting it to fail politely: limits on memory and time, no orphan left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.core.errors import EdgekitError, InvalidInputError
+
+__all__ = ["Finished", "Limits", "explain_death", "run_limited"]
+
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process may take: resident memory of its whole group in bytes, and wall time in seconds."""
+
+    memory_bytes: int = 8 << 30
+    seconds: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a process ended. `killed_for` is "memory" or "time" when a limit ended it."""
+
+    returncode: int
+    stderr: str
+    killed_for: str | None
+    peak_bytes: int
+
+
+def run_limited(
+    argv: Sequence[str],
+    *,
+    limits: Limits,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    cwd: Path | None = None,
+) -> Finished:
+    """Run `argv` to its end in a process group of its own; a limit, an exception or an interrupt ends the whole group.
+
+    Args:
+        argv: the program and its arguments.
+        limits: memory and time; the memory of the group is sampled every 20 ms.
+        env: the whole environment, or None for ours.
+        on_line: gets each line of stdout as it comes.
+        cwd: working folder.
+    """
+    process = subprocess.Popen(  # noqa: S603
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=dict(env) if env is not None else None,
+        cwd=cwd,
+        start_new_session=True,
+    )
+    errors: list[str] = []
+    readers = [
+        threading.Thread(target=_forward, args=(process.stdout, on_line or (lambda _line: None)), daemon=True),
+        threading.Thread(target=_forward, args=(process.stderr, errors.append), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    killed_for, peak, deadline = None, 0, time.monotonic() + limits.seconds
+    try:
+        while process.poll() is None:
+            used = _group_memory(process.pid)
+            peak = max(peak, used)
+            killed_for = "memory" if used > limits.memory_bytes else "time" if time.monotonic() > deadline else None
+            if killed_for:
+                break
+            time.sleep(_POLL_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for reader in readers:
+            reader.join(timeout=5)
+    return Finished(process.returncode, "".join(errors), killed_for, peak)
+
+
+def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) -> EdgekitError:
+    """The error for a process that ended without an answer.
+
+    Args:
+        what: the work, as a phrase: "importing model.h5".
+        blame: whose input it worked on.
+    """
+    if finished.killed_for == "memory":
+        cause = f"{what} took more than {limits.memory_bytes >> 20} MiB of memory and was stopped"
+    elif finished.killed_for == "time":
+        cause = f"{what} took longer than {limits.seconds:.0f} s and was stopped"
+    elif finished.returncode < 0:
+        cause = f"{what} crashed with {signal.Signals(-finished.returncode).name}"
+    else:
+        cause = f"{what} ended with exit code {finished.returncode}"
+    last = [line for line in finished.stderr.strip().splitlines() if line.strip()][-1:]
+    if last:
+        cause += f": {last[0].strip()[:300]}"
+    return InvalidInputError(
+        cause,
+        blame=blame,
+        remedy="Check the file with the tool that wrote it; if it is sound, run again with --debug and report the log.",
+    )
+
+
+def _forward(stream: object, sink: Callable[[str], object]) -> None:
+    for line in stream:  # type: ignore[attr-defined]
+        sink(line)
+
+
+def _group_memory(leader: int) -> int:
+    """Resident bytes of every process in the group `leader`; 0 where the system has no /proc."""
+    total = 0
+    for pid in _group_members(leader):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def _group_members(leader: int) -> list[int]:
+    """The leader and its descendants, by walking the kernel's lists of children."""
+    found, todo = [], [leader]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        with contextlib.suppress(OSError, ValueError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                todo += [int(child) for child in (task / "children").read_text().split()]
+    return found

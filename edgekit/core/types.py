@@ -1,0 +1,300 @@
+"""The frozen vocabulary: values that travel between the rooms of edgekit and across process boundaries.
+
+Everything here is plain data, hashable where it can be, and turns into JSON with `to_json` and back with `from_json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "Account",
+    "Artifact",
+    "EvidenceKind",
+    "Gate",
+    "Layout",
+    "Measurement",
+    "Metric",
+    "OpAccount",
+    "Precision",
+    "PrecisionProof",
+    "Preprocess",
+    "QuantPlan",
+    "TensorSpec",
+    "Timing",
+    "from_json",
+    "to_json",
+]
+
+
+class Precision(enum.StrEnum):
+    """A storage or compute precision, the smallest first."""
+
+    INT8 = "int8"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class Layout(enum.StrEnum):
+    """The meaning of a tensor's axes. `ND` makes no claim."""
+
+    NHWC = "NHWC"
+    NCHW = "NCHW"
+    NC = "NC"
+    ND = "ND"
+
+
+class EvidenceKind(enum.StrEnum):
+    """Where a figure comes from; figures of different kinds are never compared."""
+
+    MEASURED = "measured"
+    EMULATED = "emulated"
+    MODELLED = "modelled"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A model's input or output.
+
+    Attributes:
+        name: the tensor's name in the model.
+        shape: sizes; `None` only in front, for the symbolic batch.
+        dtype: numpy's name of the element type.
+        layout: the meaning of the axes.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    layout: Layout = Layout.ND
+
+    def with_batch(self, batch: int) -> tuple[int, ...]:
+        """The static shape for a batch of `batch` samples."""
+        return tuple(batch if size is None else size for size in self.shape)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How raw data becomes the model's input. Part of the model's contract; every stage applies the same.
+
+    Attributes:
+        resize: how an image reaches the input's height and width: "stretch", "crop" (scale, centre crop) or
+            "letterbox" (scale, pad).
+        color: "rgb" or "bgr"; a model with one input channel gets luminance.
+        normalize: "none" (0..255 as they are), "0..1", "-1..1" or "imagenet" (0..1, then ImageNet's mean and
+            standard deviation per channel).
+    """
+
+    resize: str = "stretch"
+    color: str = "rgb"
+    normalize: str = "none"
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Which precision each layer gets: `default`, but for the layers named in `layers` (name, precision)."""
+
+    default: Precision
+    layers: tuple[tuple[str, Precision], ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files that a back end made for a target.
+
+    Attributes:
+        backend: name of the back end that made it.
+        files: the artifact's files, the one that the runtime opens first.
+        digest: SHA-256 over the files' contents, in order.
+        plan: the precisions that were promised.
+        runtime_options: what the runtime must be told so that it runs as promised (`--option` of the bench script).
+        min_runtime: the oldest runtime that loads it, like "ai-edge-litert 1.0", or "" when not known.
+    """
+
+    backend: str
+    files: tuple[Path, ...]
+    digest: str
+    plan: QuantPlan
+    runtime_options: tuple[tuple[str, str], ...] = ()
+    min_runtime: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file that the runtime opens."""
+        return self.files[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+@dataclass(frozen=True)
+class OpAccount:
+    """How often the runtime ran an op type in a precision: from the runtime's own account, not from the recipe."""
+
+    op: str
+    precision: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """The runtime's own account of an artifact, as the bench script reports it.
+
+    Attributes:
+        storage: bytes of constants per element type ("float32", "float16", "int8", "int32", …).
+        compute: op types with the precision they really ran in.
+    """
+
+    storage: tuple[tuple[str, int], ...]
+    compute: tuple[OpAccount, ...]
+
+
+@dataclass(frozen=True)
+class PrecisionProof:
+    """What a plan promised against what the runtime's account shows; `violations` is empty when it holds."""
+
+    promised: Precision
+    storage: str
+    compute: str
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one artifact, from interleaved single inferences. Milliseconds.
+
+    `cpu_ms` is the median CPU time of the process, the steady figure on a shared machine; p50 to p99 are wall time.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    min_ms: float
+    cpu_ms: float
+    first_ms: float
+    load_ms: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run of the bench script answered about one artifact.
+
+    Attributes:
+        kind: measured or emulated (then `timing` is None).
+        where: the machine that ran, for people.
+        runtime: runtime and version, like "ai-edge-litert 2.3.0".
+        threads: intra-op threads that the runtime was given.
+        timing: latency, or None when it was not asked for or can't be believed.
+        ratio: CPU-median ratio artifact ÷ baseline, interleaved; None without a baseline.
+        ratio_wall_min: the same from wall-time minima, as a cross-check.
+        peak_bytes: growth of the process' peak memory through load and inference.
+        account: the runtime's own account of precisions.
+    """
+
+    kind: EvidenceKind
+    where: str
+    runtime: str
+    threads: int
+    timing: Timing | None
+    ratio: float | None
+    ratio_wall_min: float | None
+    peak_bytes: int | None
+    account: Account
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quality figure of the artifact beside the original float model's, on the same samples.
+
+    Attributes:
+        name: "top1", "top5", "agreement", "sqnr", "mse", … or the user's function.
+        unit: "points" (0..100), "dB", or "" for the metric's own unit.
+        higher_is_better: the direction.
+        split: "selection" or "report".
+        n: number of samples.
+        float: the float model's value; artifact: the artifact's; None where there is nothing to compare (agreement).
+        drop: float − artifact in `unit`, positive when the artifact is worse for a higher-is-better metric;
+            None when there is no float value.
+        ci95: the paired 95 % interval of the drop (or of the value, for agreement), None where undefined.
+        kind: measured or emulated.
+        where: the machine that ran the artifact.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    split: str
+    n: int
+    float: typing.Any
+    artifact: typing.Any
+    drop: typing.Any = None
+    ci95: tuple[typing.Any, typing.Any] | None = None
+    resolved: bool | None = None
+    kind: EvidenceKind = EvidenceKind.MEASURED
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition on the result. `passed` is None when it could not be evaluated.
+
+    Attributes:
+        name: "max-drop", "min-speedup", "max-latency", "max-size", "max-memory".
+        limit: the figure that was asked for.
+        value: the figure that was found.
+        passed: the verdict; None when unproven.
+        asked: True when the user asked for it (an unproven one then exits 12), False for a default.
+        resolved: for accuracy, whether the 95 % interval lies wholly on the verdict's side.
+        note: why it is unproven, or how many samples would settle it.
+    """
+
+    name: str
+    limit: typing.Any
+    value: typing.Any
+    passed: bool | None
+    asked: bool = False
+    resolved: bool | None = None
+    note: str = ""
+
+
+def to_json(value: Any) -> Any:
+    """`value` as plain JSON types: dataclasses become objects, tuples lists, paths and enums strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value
+
+
+def from_json(kind: Any, data: Any) -> Any:
+    """The value of type `kind` that `to_json` described. Understands dataclasses, tuples, unions with None, enums."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if data is None:
+            return None
+        return from_json(next(a for a in arguments if a is not type(None)), data)
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(from_json(arguments[0], item) for item in data)
+        return tuple(from_json(argument, item) for argument, item in zip(arguments, data, strict=True))
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{f.name: from_json(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data})
+    if isinstance(kind, type) and (issubclass(kind, enum.Enum | Path)):
+        return kind(data)
+    return data

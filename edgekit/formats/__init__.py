@@ -1,0 +1,1 @@
+"""Importers: from a model file to a Model, checked against the source framework's own answer. One importer a file."""

@@ -1,0 +1,131 @@
+"""A native stage in a fresh child process: memory and time limits, answers in files, errors that keep their meaning.
+
+The parent calls `call("package.module:function", {...})`; the child imports the module, calls the function with the
+arguments, and writes its JSON result (or the EdgekitError it raised) to a file. A child that dies without an answer
+becomes an error about what it was doing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.core import events
+from edgekit.core.errors import DefectError, EdgekitError, from_dict
+from edgekit.core.process import Limits, explain_death, run_limited
+from edgekit.core.types import to_json
+
+__all__ = ["call"]
+
+_EVENT_PREFIX = "\x1eedgekit "
+_PR_SET_PDEATHSIG = 1
+
+
+def call(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    what: str,
+    blame: str,
+    limits: Limits | None = None,
+    threads: int = 1,
+) -> Any:
+    """Call `function` ("module:name") with JSON-able keyword `arguments` in a child process and return its JSON result.
+
+    Args:
+        what: the work as a phrase for messages: "importing model.h5".
+        blame: whose input it works on, when it dies.
+        threads: how many threads native libraries may use.
+
+    Raises:
+        EdgekitError: what the function raised, or the story of how the child died.
+    """
+    limits = limits or Limits()
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
+        job.write_text(json.dumps({"function": function, "arguments": to_json(arguments)}))
+        finished = run_limited(
+            [sys.executable, "-m", "edgekit.pipeline.child", str(job), str(answer), str(os.getpid())],
+            limits=limits,
+            env=_environment(threads),
+            on_line=_relay,
+        )
+        if not answer.exists():
+            raise explain_death(finished, what=what, limits=limits, blame=blame)
+        result = json.loads(answer.read_text())
+    if "error" in result:
+        raise from_dict(result["error"])
+    return result["value"]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Ours, with thread counts bounded, hashing fixed, and the libraries' start-up chatter off."""
+    fixed = {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONWARNINGS": "ignore",
+        "OPENVINO_TELEMETRY": "0",
+    }
+    return {**os.environ, **fixed}
+
+
+def _relay(line: str) -> None:
+    """Pass an event of the child on to our listener; anything else it prints is chatter."""
+    if line.startswith(_EVENT_PREFIX):
+        events.emit(events.Event(**json.loads(line.removeprefix(_EVENT_PREFIX))))
+
+
+def _send(event: events.Event) -> None:
+    sys.__stdout__.write(_EVENT_PREFIX + json.dumps(to_json(event)) + "\n")  # type: ignore[union-attr]
+    sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to end us when the parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _main(job: Path, answer: Path, parent: int) -> None:
+    _die_with_parent(parent)
+    request = json.loads(job.read_text())
+    module, name = request["function"].split(":")
+    try:
+        with events.listening(_send):
+            value = getattr(importlib.import_module(module), name)(**request["arguments"])
+        result = {"value": to_json(value)}
+    except EdgekitError as error:
+        result = {"error": error.to_dict()}
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the parent must hear of it
+        traceback.print_exc()
+        defect = DefectError(
+            f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'} (in {request['function']})",
+            blame="edgekit",
+            remedy="Run again with --debug and report the log.",
+        )
+        result = {"error": defect.to_dict()}
+    partial = answer.with_suffix(".partial")
+    partial.write_text(json.dumps(result))
+    partial.rename(answer)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
