@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, Preprocess, PrecisionProof, QuantPlan
+from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, Preprocess, QuantPlan
 
 __all__ = ["Backend", "CompileRequest", "backend_names", "load_backend"]
 

@@ -54,7 +54,7 @@ def run_limited(
         on_line: gets each line of stdout as it comes.
         cwd: working folder.
     """
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         list(argv),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -294,7 +294,9 @@ def from_json(kind: Any, data: Any) -> Any:
         return tuple(from_json(argument, item) for argument, item in zip(arguments, data, strict=True))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
-        return kind(**{f.name: from_json(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data})
+        return kind(
+            **{f.name: from_json(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data}
+        )
     if isinstance(kind, type) and (issubclass(kind, enum.Enum | Path)):
         return kind(data)
     return data
