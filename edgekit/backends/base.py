@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -47,7 +47,7 @@ class CompileRequest:
     batch: int = 1
     io: str = "float32"
     labels: tuple[str, ...] = ()
-    preprocess: Preprocess = Preprocess()
+    preprocess: Preprocess = field(default_factory=Preprocess)
     options: tuple[tuple[str, str], ...] = ()
     seed: int = 0
 
@@ -79,7 +79,7 @@ class Backend(Protocol):
         ...
 
     def unsupported(self, model: Path) -> list[tuple[str, str, str]]:
-        """What it can't take of the model at `model`: (layer, op type, remedy) each. Reads the graph, converts nothing."""
+        """What it can't take of the model at `model`: (layer, op type, remedy) each. Converts nothing."""
         ...
 
     def compile(self, request: CompileRequest) -> Artifact:

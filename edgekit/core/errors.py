@@ -29,7 +29,7 @@ class EdgekitError(Exception):
 
     Attributes:
         cause: what happened, one sentence with the facts (file, layer, numbers).
-        blame: whose doing it is: "your model", "your data", "your recipe", "this machine", "edgekit", a back end's name.
+        blame: whose doing it is: "your model", "your data", "your recipe", "this machine", "edgekit", …
         remedy: what to do next; a line that can be pasted where there is one.
         exit_code: the process exit code of the command-line contract.
     """

@@ -1,0 +1,1 @@
+"""Measures an artifact on the device it runs on."""
