@@ -29,6 +29,7 @@ __all__ = [
     "TensorSpec",
     "Timing",
     "from_json",
+    "permutation",
     "to_json",
 ]
 
@@ -115,6 +116,8 @@ class Artifact:
         plan: the precisions that were promised.
         runtime_options: what the runtime must be told so that it runs as promised (`--option` of the bench script).
         min_runtime: the oldest runtime that loads it, like "ai-edge-litert 1.0", or "" when not known.
+        inputs, outputs: what the artifact itself takes and gives, in the Model's order, with static shapes. Where its
+            layout differs from the Model's, `permutation` of the two layouts says how data gets from one to the other.
     """
 
     backend: str
@@ -123,6 +126,8 @@ class Artifact:
     plan: QuantPlan
     runtime_options: tuple[tuple[str, str], ...] = ()
     min_runtime: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -264,6 +269,19 @@ class Gate:
     asked: bool = False
     resolved: bool | None = None
     note: str = ""
+
+
+def permutation(source: Layout, target: Layout, rank: int) -> tuple[int, ...]:
+    """The axes for `numpy.transpose` that bring an array of `rank` axes from layout `source` to layout `target`.
+
+    Raises:
+        ValueError: the two layouts do not name the same axes.
+    """
+    if source is target:
+        return tuple(range(rank))
+    if sorted(source.value) != sorted(target.value) or len(target.value) != rank:
+        raise ValueError(f"{rank} axes of {source} can't be ordered as {target}")
+    return tuple(source.value.index(axis) for axis in target.value)
 
 
 def to_json(value: Any) -> Any:
