@@ -1,0 +1,99 @@
+"""Running a Model on ONNX Runtime: the faithful reference that every claim about a Model is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.core.types import TensorSpec
+from edgekit.ir.model import Model
+
+__all__ = ["Arrays", "max_relative", "probe", "probe_specs", "run", "run_bytes"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+_FLOOR = 1e-6
+
+
+def run(model: Model, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """The model's outputs for `feeds`, on ONNX Runtime's CPU provider: one thread, graph optimisation off.
+
+    Args:
+        model: the model.
+        feeds: one array an input name, with a leading sample axis. Where the model fixes its batch, the samples go
+            through it batch by batch.
+
+    Returns:
+        One array an output name, in the model's order, with the same leading sample axis.
+    """
+    return run_bytes(ir.to_proto(model.proto).SerializeToString(), feeds)
+
+
+def run_bytes(model: bytes | str, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """Like `run`, for any ONNX model: serialised, or the path of its file (which then finds its external data)."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    leading = {i.name: i.shape[0] for i in session.get_inputs() if i.name in feeds and i.shape}
+    batch = next((size for size in leading.values() if isinstance(size, int)), None)
+    samples = max((len(feeds[name]) for name in leading), default=1)
+    if batch is None or batch == samples:
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    parts = [
+        session.run(names, {name: value[at : at + batch] for name, value in feeds.items()})
+        for at in range(0, samples, batch)
+    ]
+    return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def probe(model: Model, seed: int, samples: int) -> Arrays:
+    """Random inputs for `model`, the same for the same seed: see `probe_specs`."""
+    return probe_specs(model.inputs, seed, samples)
+
+
+def probe_specs(specs: Sequence[TensorSpec], seed: int, samples: int) -> Arrays:
+    """Random inputs: standard normal for float inputs, 0 or 1 for integer ones (valid indices wherever they go).
+
+    Args:
+        specs: the inputs.
+        seed: the same seed gives the same values, whatever the other inputs are.
+        samples: size of the leading axis; a batch that an input fixes counts as one sample each.
+    """
+    return {spec.name: _random(spec, np.random.default_rng([seed, i]), samples) for i, spec in enumerate(specs)}
+
+
+def _random(spec: TensorSpec, random: np.random.Generator, samples: int) -> np.ndarray[Any, Any]:
+    shape = (samples, *spec.with_batch(samples)[1:]) if spec.shape else ()
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return random.standard_normal(shape, np.float32).astype(dtype, copy=False)
+    return random.integers(0, 2, shape).astype(dtype)
+
+
+def max_relative(actual: Mapping[str, np.ndarray[Any, Any]], reference: Mapping[str, np.ndarray[Any, Any]]) -> float:
+    """The largest max|a−b| / max(max|b|, 1e-6) over all outputs, `a` from `actual`, `b` from `reference`.
+
+    Places where both hold the same infinity or both hold NaN count as equal; any other NaN or infinity, an output
+    that is missing, and a different shape make the difference infinite.
+    """
+    if set(actual) != set(reference):
+        return float("inf")
+    return max((_relative(actual[name], reference[name]) for name in reference), default=0.0)
+
+
+def _relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        return float("inf")
+    a, b = a[finite], b[finite]
+    return float(np.abs(a - b).max(initial=0.0) / max(np.abs(b).max(initial=0.0), _FLOOR))
