@@ -1,0 +1,183 @@
+"""Recipe: what a build was asked for, from `edgekit.toml`, the command line's flags, or Python.
+
+The file and the flags have one schema; flags win. Paths in a file are relative to that file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.types import Precision, Preprocess
+
+__all__ = ["DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "load_recipe"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """Which model, and what its file doesn't say.
+
+    Attributes:
+        path: the model file.
+        input_shapes: static shapes for inputs whose file leaves sizes open, batch included.
+        trust: allow the file to bring code (Keras Lambda layers).
+        custom_objects: "module:NAME" of a dictionary of custom Keras layers.
+    """
+
+    path: Path | None = None
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    trust: bool = False
+    custom_objects: str | None = None
+
+    @field_validator("input_shapes")
+    @classmethod
+    def _positive(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        for name, shape in shapes.items():
+            if not shape or any(size < 1 for size in shape):
+                message = f"the shape of {name} must be positive sizes, not {list(shape)}"
+                raise ValueError(message)
+        return shapes
+
+
+class DataSection(_Section):
+    """Which data, and how it becomes the model's input.
+
+    Attributes:
+        data: one source that is split in three; or `train` for calibration and selection and `eval` for the report.
+        none: build without data; accuracy is then unknown.
+        labels: False ignores the labels that the source has.
+        metric: "module:function" called with (outputs, targets).
+    """
+
+    data: str | None = None
+    train: str | None = None
+    eval: str | None = None
+    none: bool = False
+    labels: bool = True
+    metric: str | None = None
+    normalize: Literal["none", "0..1", "-1..1", "imagenet"] = "none"
+    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
+    color: Literal["rgb", "bgr"] = "rgb"
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The preprocessing as the rest of edgekit knows it."""
+        return Preprocess(resize=self.resize, color=self.color, normalize=self.normalize)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.none and (self.data or self.train or self.eval):
+            message = "data is given and refused at the same time (--no-data)"
+            raise ValueError(message)
+        if self.data and self.train:
+            message = "give --data (split in three) or --train-data with --eval-data, not both --data and --train-data"
+            raise ValueError(message)
+        if self.eval and not (self.data or self.train):
+            message = "--eval-data only judges; calibration needs --train-data or --data as well"
+            raise ValueError(message)
+        return self
+
+
+class PrecisionSection(_Section):
+    """Which precision, and which element type at the artifact's inputs and outputs."""
+
+    precision: Literal["auto"] | Precision = "auto"
+    io: Literal["float32", "int8", "uint8"] = "float32"
+
+
+class GateSection(_Section):
+    """What the result must keep. None: not asked.
+
+    Attributes:
+        max_drop: largest accuracy drop, in the metric's unit (points for accuracy).
+        min_speedup: float's time divided by the artifact's.
+        max_latency_ms: p90 of wall time on the device.
+        strict: the accuracy verdict must be resolved, and every gate evaluated.
+        require: the kind of evidence that accuracy and latency must have.
+    """
+
+    max_drop: float | None = Field(default=None, ge=0)
+    min_speedup: float | None = Field(default=None, gt=0)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    max_size_bytes: int | None = Field(default=None, gt=0)
+    max_memory_bytes: int | None = Field(default=None, gt=0)
+    strict: bool = False
+    require: Literal["measured", "emulated"] | None = None
+
+
+class RunSection(_Section):
+    """How it is run and measured."""
+
+    threads: int = Field(default=1, ge=1, le=256)
+    batch: int = Field(default=1, ge=1, le=1024)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    backend: str | None = None
+
+
+class Recipe(_Section):
+    """Everything that decides a build, but for the targets and the output folder."""
+
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    precision: PrecisionSection = PrecisionSection()
+    gates: GateSection = GateSection()
+    run: RunSection = RunSection()
+
+
+def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe in `file`, overridden by `flags` (section → key → value; None means not given).
+
+    Raises:
+        InvalidInputError: the file can't be read or says something that is not in the schema.
+        UsageError: the flags contradict each other or the file.
+    """
+    content = _read(file) if file else {}
+    _validate(content, InvalidInputError, f"the recipe {file}", "your recipe")
+    given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
+    if any(given.get("data", {}).get(key) for key in ("data", "train", "none")):
+        # A source on the command line replaces the file's, whichever way the file gave it.
+        content["data"] = {k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}}
+    merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in {*content, *given}}
+    return _validate(merged, UsageError, "the command line", "the command line")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(
+            f"the recipe {file} can't be read: {error}",
+            blame="your recipe",
+            remedy="Write a fresh one with: edgekit init MODEL",
+        ) from error
+    for section, keys in (("model", ("path",)), ("data", ("data", "train", "eval"))):
+        table = content.get(section)
+        for key in keys:
+            value = table.get(key) if isinstance(table, dict) else None
+            if isinstance(value, str) and (file.parent / value).exists():
+                table[key] = str(file.parent / value)  # type: ignore[index]
+    return content
+
+
+def _validate(
+    content: Mapping[str, Any], error_class: type[InvalidInputError | UsageError], what: str, blame: str
+) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise error_class(
+            f"{what}: {place + ': ' if place else ''}{message}",
+            blame=blame,
+            remedy="See the keys that a recipe takes with: edgekit init --help",
+        ) from error

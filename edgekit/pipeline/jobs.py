@@ -1,0 +1,60 @@
+"""What the pipeline's child processes run: thin adapters from JSON arguments to the rooms that do the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.types import from_json
+
+__all__ = ["compile_artifact", "fuse_model", "import_model"]
+
+
+def import_model(source: str, out: str, **options: Any) -> dict[str, Any]:
+    """Import, and add what the rest of the build asks of the model: see `describe`."""
+    from edgekit.formats.importer import import_model as run
+
+    report = run(source=source, out=out, **options)
+    return {**report, **_describe(Path(out, "model.onnx"))}
+
+
+def fuse_model(source: str, out: str, seed: int) -> dict[str, Any]:
+    """Fuse, and describe the result."""
+    from edgekit.passes.fuse.stage import fuse_model as run
+
+    report = run(source=source, out=out, seed=seed)
+    return {**report, **_describe(Path(out, "model.onnx"))}
+
+
+def compile_artifact(backend: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Compile; the artifact's files come back as names relative to the request's `workdir`."""
+    from edgekit.backends.base import CompileRequest, load_backend
+    from edgekit.core.types import to_json
+
+    parsed = from_json(CompileRequest, request)
+    artifact = load_backend(backend).compile(parsed)
+    answer: dict[str, Any] = to_json(artifact)
+    answer["files"] = [str(file.relative_to(parsed.workdir)) for file in artifact.files]
+    return answer
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Specs, digest, cost, and the activation that ends each output, from the model file at `path`."""
+    from edgekit.core.types import to_json
+    from edgekit.ir.cost import model_cost
+    from edgekit.ir.model import Model
+
+    model = Model.load(path)
+    cost = model_cost(model)
+    ends = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+    return {
+        "inputs": to_json(model.inputs),
+        "outputs": to_json(model.outputs),
+        "digest": model.digest,
+        "params": cost.params,
+        "macs": cost.macs,
+        "activations": {
+            str(value.name): ends.get(producer.op_type) if (producer := value.producer()) else None
+            for value in model.graph.outputs
+        },
+    }

@@ -1,0 +1,262 @@
+"""The stages of a build, each a content-addressed step: what it needs, what it is keyed by, which child does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgekit.backends.base import Backend
+from edgekit.core.digest import digest_file
+from edgekit.core.errors import InvalidInputError
+from edgekit.core.recipe import DataSection, ModelSection
+from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, TensorSpec, from_json, to_json
+from edgekit.pipeline import child
+from edgekit.pipeline.store import Entry, Store
+
+__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
+
+_IMPORT_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
+_FUSE_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model in the store, with what its import or its last stage found out.
+
+    Attributes:
+        path: the ONNX file; its digest is `digest`.
+        inputs, outputs: the model's specs.
+        activations: for each output "softmax", "sigmoid" or None: what ends it.
+        report: everything the stage answered.
+    """
+
+    path: Path
+    digest: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    activations: Mapping[str, str | None]
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared samples in the store.
+
+    Attributes:
+        splits: split name → number of samples; "calibration" always, "selection" and "report" where there is data.
+        labelled: whether the splits have targets.
+        class_names: in label order, or empty.
+        synthetic: made up, because there is no data.
+        entry: holds `<split>.npz` and `<split>.labels.npz`.
+    """
+
+    splits: Mapping[str, int]
+    labelled: bool
+    class_names: tuple[str, ...]
+    synthetic: bool
+    entry: Entry
+
+    def samples(self, split: str) -> Path:
+        """The inputs of a split: arrays of samples under the model's input names."""
+        return self.entry.file(f"{split}.npz")
+
+    def targets(self, split: str) -> Path | None:
+        """The targets of a split, by output name, or None without labels."""
+        return self.entry.file(f"{split}.labels.npz") if self.labelled else None
+
+
+def import_source(store: Store, source: Path, options: ModelSection, seed: int) -> SourceModel:
+    """Import the model file, checked against its own framework."""
+    from edgekit.formats import detect
+
+    detected = detect(source)
+    inputs = {
+        "source": digest_file(source),
+        "format": detected,
+        "options": options.model_dump(mode="json", exclude={"path"}),
+        "seed": seed,
+        "tools": _versions(_IMPORT_TOOLS if detected != "onnx" else _FUSE_TOOLS),
+    }
+
+    def work(folder: Path) -> Any:
+        return child.call(
+            "edgekit.pipeline.jobs:import_model",
+            {
+                "source": str(source.resolve()),
+                "out": str(folder),
+                "input_shapes": {name: list(shape) for name, shape in options.input_shapes.items()} or None,
+                "trust_model": options.trust,
+                "custom_objects": options.custom_objects,
+                "seed": seed,
+            },
+            what=f"importing {source.name}",
+            blame="your model",
+        )
+
+    entry = store.make("import", f"import {source.name}", inputs, work)
+    external = entry.value.get("external", {})
+    if any(digest_file(source.parent / name) != digest for name, digest in external.items()):
+        # The model's external weights changed under an unchanged graph file: their digests join the key.
+        changed = {name: digest_file(source.parent / name) for name in external}
+        entry = store.make("import", f"import {source.name}", {**inputs, "external": changed}, work)
+    return _source_model(entry)
+
+
+def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
+    """Fuse operators; the outputs stay the same, which the pass framework checks."""
+
+    def work(folder: Path) -> Any:
+        return child.call(
+            "edgekit.pipeline.jobs:fuse_model",
+            {"source": str(model.path), "out": str(folder), "seed": seed},
+            what="fusing operators",
+            blame="edgekit",
+        )
+
+    inputs = {"model": model.digest, "seed": seed, "tools": _versions(_FUSE_TOOLS)}
+    return _source_model(store.make("fuse", "fuse operators", inputs, work))
+
+
+def prepare_data(store: Store, model: SourceModel, data: DataSection, seed: int) -> Data:
+    """Read, split and preprocess the data; without data, make up calibration samples."""
+    from edgekit.data import fingerprint
+
+    sources = {key: value for key in ("data", "train", "eval") if (value := getattr(data, key))}
+    request = {
+        "inputs": to_json(model.inputs),
+        "outputs": to_json(model.outputs),
+        "preprocess": to_json(data.preprocess),
+        "seed": seed,
+    }
+
+    def work(folder: Path) -> Any:
+        if not sources:
+            return child.call(
+                "edgekit.data.materialise:synthesise",
+                {**request, "out": str(folder)},
+                what="making calibration samples",
+                blame="edgekit",
+            )
+        return child.call(
+            "edgekit.data.materialise:materialise",
+            {**request, "sources": sources, "labelled": data.labels, "out": str(folder)},
+            what=f"reading the data {', '.join(sources.values())}",
+            blame="your data",
+        )
+
+    inputs = {
+        **request,
+        "sources": {key: fingerprint(value) for key, value in sources.items()},
+        "labelled": data.labels,
+        "tools": _versions(("pillow", "numpy")),
+    }
+    entry = store.make("data", "read the data" if sources else "make calibration samples", inputs, work)
+    answer = entry.value
+    return Data(
+        splits={name: split["n"] for name, split in answer["splits"].items()},
+        labelled=answer["labelled"],
+        class_names=tuple(answer["class_names"]),
+        synthetic=not sources,
+        entry=entry,
+    )
+
+
+def compile_plan(
+    store: Store,
+    backend: Backend,
+    model: SourceModel,
+    plan: QuantPlan,
+    *,
+    baseline: Artifact | None,
+    data: Data,
+    batch: int,
+    io: str,
+    preprocess: Preprocess,
+    options: Mapping[str, str],
+    seed: int,
+) -> Artifact:
+    """Compile the model with `plan`; float first, then what is made from the float artifact."""
+    calibrated = plan.default is Precision.INT8
+    request: dict[str, Any] = {
+        "plan": plan,
+        "batch": batch,
+        "io": io,
+        "labels": data.class_names,
+        "preprocess": preprocess,
+        "options": tuple(sorted(options.items())),
+        "seed": seed,
+    }
+    inputs = {
+        **request,
+        "backend": [backend.name, backend.version],
+        "model": model.digest,
+        "baseline": baseline.digest if baseline else None,
+        "calibration": digest_file(data.samples("calibration")) if calibrated else None,
+        "tools": dict(backend.tools()),
+    }
+
+    def work(folder: Path) -> Any:
+        paths = {
+            "model": model.path,
+            "baseline": baseline,
+            "calibration": data.samples("calibration") if calibrated else None,
+            "workdir": folder,
+        }
+        return child.call(
+            "edgekit.pipeline.jobs:compile_artifact",
+            {"backend": backend.name, "request": {**request, **paths}},
+            what=f"compiling {plan.default} with {backend.name}",
+            blame="edgekit",
+        )
+
+    entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)
+    files = tuple(entry.file(name) for name in entry.value["files"])
+    artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
+    return artifact
+
+
+def _source_model(entry: Entry) -> SourceModel:
+    answer = entry.value
+    return SourceModel(
+        path=entry.file("model.onnx"),
+        digest=answer["digest"],
+        inputs=from_json(tuple[TensorSpec, ...], answer["inputs"]),
+        outputs=from_json(tuple[TensorSpec, ...], answer["outputs"]),
+        activations=answer["activations"],
+        report=answer,
+    )
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str | None]:
+    def version(name: str) -> str | None:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return {name: version(name) for name in packages}
+
+
+def resolve_model(name: str) -> tuple[Path, Path | None]:
+    """The model file that `name` means, and the recipe that comes with it if it is a model of the zoo.
+
+    Raises:
+        InvalidInputError: neither a path nor a model of the zoo.
+    """
+    from edgekit.core.resources import resource
+
+    path = Path(name)
+    if path.exists():
+        return path, None
+    recipe = resource("models") / name / "edgekit.toml"
+    if "/" not in name and recipe.is_file():
+        return recipe.parent, recipe
+    known = sorted(file.parent.name for file in resource("models").glob("*/edgekit.toml"))
+    raise InvalidInputError(
+        f"{name} is neither a file nor a model of the zoo ({', '.join(known)})",
+        blame="the command line",
+        remedy="Give the path of a .keras, .h5 or .onnx file, or try: edgekit build digits-cnn --target raspberry-pi-5",
+    )

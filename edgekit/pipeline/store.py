@@ -1,0 +1,133 @@
+"""The content-addressed store of stage results: what was done once with the same inputs is not done again.
+
+An entry is a folder named by the digest of everything that went into it. It is made in a temporary sibling and renamed,
+so a killed stage leaves nothing that looks like a result; it lists its files' digests, so a damaged one is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.core import events
+from edgekit.core.digest import digest_file, digest_json
+from edgekit.core.errors import UsageError
+from edgekit.core.types import to_json
+
+__all__ = ["Entry", "Store", "default_store"]
+
+_RECORD = "entry.json"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stage's result: files in `folder`, a JSON `value`, and the `key` that names both."""
+
+    folder: Path
+    key: str
+    value: Any
+
+    def file(self, name: str) -> Path:
+        """The path of one of the entry's files."""
+        return self.folder / name
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, shared by any number of builds at once."""
+
+    root: Path
+
+    def make(
+        self, stage: str, title: str, inputs: Mapping[str, Any], work: Callable[[Path], Any], *, quiet: bool = False
+    ) -> Entry:
+        """The entry of `stage` for `inputs`: found, or made by `work(folder)`, which returns the JSON value.
+
+        Args:
+            stage: name of the stage, a folder of the store.
+            title: the stage in the user's words, for the progress display.
+            inputs: everything that decides the result, as JSON. Our own sources are added.
+            work: makes the files in the empty folder that it is given.
+            quiet: no progress events, for the small steps.
+        """
+        key = digest_json({"stage": stage, "edgekit": _own_sources(), "inputs": to_json(inputs)})
+        home = self.root / stage / key
+        if not quiet:
+            events.emit(events.Event("stage", title))
+        entry = _read(home, key)
+        cached = entry is not None
+        if entry is None:
+            entry = self._make(home, key, work)
+        if not quiet:
+            events.emit(events.Event("done", title, cached=cached))
+        return entry
+
+    def _make(self, home: Path, key: str, work: Callable[[Path], Any]) -> Entry:
+        with self._scratch() as folder:
+            value = to_json(work(folder))
+            files = {str(f.relative_to(folder)): digest_file(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+            (folder / _RECORD).write_text(json.dumps({"value": value, "files": files}, indent=1))
+            home.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(home, ignore_errors=True)
+            try:
+                folder.rename(home)
+            except OSError:
+                # Another build made the same entry in the meantime: same key, same content.
+                if not home.exists():
+                    raise
+        return Entry(home, key, value)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        scratch = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            scratch.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(
+                f"the store {self.root} can't be written: {error.strerror}",
+                blame="this machine",
+                remedy="Name a folder that can be: EDGEKIT_CACHE=/some/folder edgekit …",
+            ) from error
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed builds left half-made."""
+        for leftover in (self.root / "tmp").glob("*-*"):
+            pid = leftover.name.partition("-")[0]
+            if not Path("/proc", pid).exists():
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def default_store() -> Store:
+    """The user's store: `$EDGEKIT_CACHE`, else `edgekit` in the user's cache folder."""
+    named = os.environ.get("EDGEKIT_CACHE")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Store(Path(named) if named else Path(cache, "edgekit"))
+
+
+def _read(home: Path, key: str) -> Entry | None:
+    """The entry in `home`, or None where there is none or a file of it is damaged."""
+    try:
+        record = json.loads((home / _RECORD).read_text())
+        intact = all(digest_file(home / name) == digest for name, digest in record["files"].items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Entry(home, key, record["value"]) if intact else None
+
+
+@functools.cache
+def _own_sources() -> str:
+    """A digest of edgekit's own code: a changed stage never answers with an old result."""
+    return digest_json({str(f.relative_to(_PACKAGE)): digest_file(f) for f in sorted(_PACKAGE.rglob("*.py"))})
