@@ -1,1 +1,885 @@
-"""Measures an artifact on the device it runs on."""
+#!/usr/bin/env python3
+"""Measures artifacts on the device it runs on: one file, Python >= 3.8, standard library + numpy + one runtime.
+
+    python3 bench_on_device.py model.tflite                            latency, memory, precisions
+    python3 bench_on_device.py int8.xml --against fp32.xml             the ratio of two, interleaved
+    python3 bench_on_device.py model.onnx --inputs x.npz --outputs y.npz --no-timing
+                                                                       the answers of the device, for accuracy
+
+Runtime options stand behind the file: "model.xml?INFERENCE_PRECISION_HINT=f32". Inputs are .npz files with a leading
+sample axis, one array an input (by name, else by order), float32 as the original model takes them; an artifact with
+integer inputs or outputs gets and gives them through its own scale and zero point. Everything that goes wrong is one
+line on stderr, the same as JSON on stdout, and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import hashlib
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+PIP_PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+RUNTIMES_BY_SUFFIX = {
+    ".tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
+    ".xml": ("openvino",),
+    ".onnx": ("onnxruntime",),
+}
+EXIT_CODES = {
+    "DefectError": 1,
+    "UsageError": 2,
+    "IntegrityError": 8,
+    "InvalidInputError": 9,
+    "MissingToolError": 10,
+    "BrokenPromiseError": 11,
+}
+# CPU features that kernels are chosen by.
+FEATURES = set(
+    "asimd asimddp fphp asimdhp i8mm bf16 sve sve2 neon vfpv4 sse4_1 sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512_vnni "
+    "avx512_bf16 avx512_fp16 amx_int8 amx_bf16 amx_tile".split()
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; print the result; return the exit code."""
+    arguments = parse_arguments(argv)
+    try:
+        result = measure(arguments)
+    except Failure as failure:
+        return report_failure(failure, arguments.json)
+    except MemoryError:
+        return report_failure(
+            Failure("InvalidInputError", "out of memory", "your artifact", "Use a smaller model."), arguments.json
+        )
+    print(json.dumps(result, allow_nan=False) if arguments.json else as_text(result))
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("artifact", help="artifact file, with runtime options: model.xml?INFERENCE_PRECISION_HINT=f32")
+    parser.add_argument("--against", action="append", default=[], metavar="FILE", help="time this one too, interleaved")
+    parser.add_argument(
+        "--runtime", choices=["ai_edge_litert", "tflite_runtime", "tensorflow", "openvino", "onnxruntime"]
+    )
+    parser.add_argument("--inputs", metavar="NPZ", help="samples for the first artifact")
+    parser.add_argument("--outputs", metavar="NPZ", help="where its answers go")
+    parser.add_argument("--golden", metavar="NPZ", help="samples for every artifact")
+    parser.add_argument("--golden-outputs", metavar="DIR", help="where their answers go: DIR/<index>.npz")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--warmup", type=positive, default=10, help="inferences before the clock counts")
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--runs", type=positive, default=100, help="inferences in each repeat")
+    parser.add_argument("--max-seconds", type=float, default=20.0, help="end the timing then")
+    parser.add_argument("--no-timing", action="store_true")
+    parser.add_argument("--digest", metavar="SHA256", help="refuse the first artifact if its content is another")
+    parser.add_argument("--progress", action="store_true", help="lines 'progress FRACTION TEXT' on stderr")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser.parse_args(argv)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Load, run and time the artifacts.
+
+    Raises:
+        Failure: anything that is not as it should be.
+    """
+    report = reporter(arguments.progress)
+    requests = [parse_artifact(text) for text in (arguments.artifact, *arguments.against)]
+    check_files(requests, arguments)
+    before = device_state()
+    loaded = [load(request, arguments.runtime, arguments.threads) for request in requests]
+    outputs = None
+    if arguments.inputs:
+        outputs = answer(loaded[0].session, arguments.inputs, arguments.outputs, report)
+    if arguments.golden:
+        for index, item in enumerate(loaded):
+            target = arguments.golden_outputs and os.path.join(arguments.golden_outputs, "%d.npz" % index)
+            answer(item.session, arguments.golden, target, report)
+    for item in loaded:
+        feed_for_timing(item.session, arguments.inputs or arguments.golden)
+    timings: list[Timing | None] = [None] * len(loaded)
+    if not arguments.no_timing:
+        timings = list(interleave([item.session for item in loaded], arguments, report))
+    first = loaded[0].session
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "measured",
+        "device": describe_device(),
+        "state": {"before": before, "after": device_state()},
+        "runtime": {"name": first.runtime, "version": first.version},
+        "threads": arguments.threads,
+        "batch": first.batch,
+        "artifacts": [
+            describe_artifact(item, timing, ratio(timings[0], timing) if index else None)
+            for index, (item, timing) in enumerate(zip(loaded, timings))
+        ],
+        "outputs": outputs,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- failures
+
+
+class Failure(Exception):
+    """What went wrong, whose doing it is, and what to do."""
+
+    def __init__(self, kind: str, cause: str, blame: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.kind, self.cause, self.blame, self.remedy = kind, cause, blame, remedy
+
+
+def report_failure(failure: Failure, as_json: bool) -> int:
+    """Say it on stderr, and on stdout for a program; return the exit code."""
+    print("error: %s (%s). %s" % (failure.cause, failure.blame, failure.remedy), file=sys.stderr)
+    if as_json:
+        error = {"error": failure.kind, "cause": failure.cause, "blame": failure.blame, "remedy": failure.remedy}
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "error": error}))
+    return EXIT_CODES[failure.kind]
+
+
+def invalid(cause: str, blame: str, remedy: str) -> Failure:
+    """An artifact or data that can't be used."""
+    return Failure("InvalidInputError", cause, blame, remedy)
+
+
+# ---------------------------------------------------------------------------------------------------- artifacts
+
+
+class Request(NamedTuple):
+    """An artifact file and the runtime options to load it with."""
+
+    path: str
+    options: dict[str, str]
+
+
+class Loaded(NamedTuple):
+    """An artifact that is ready to run."""
+
+    request: Request
+    digest: str
+    bytes: int
+    session: Session
+    load_ms: float
+    first_ms: float
+    peak_bytes: int | None
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def parse_artifact(text: str) -> Request:
+    """`FILE?KEY=VALUE&KEY=VALUE` taken apart."""
+    path, _, query = text.partition("?")
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    return Request(path, {key: value for key, _, value in pairs})
+
+
+def files_of(path: str) -> list[str]:
+    """The files of an artifact: OpenVINO's weights lie beside its .xml."""
+    weights = os.path.splitext(path)[0] + ".bin"
+    return [path, weights] if path.endswith(".xml") and os.path.exists(weights) else [path]
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 over the files of an artifact, in edgekit's way: of the one, or of the digests in order."""
+    digests = []
+    for file in files_of(path):
+        content = hashlib.sha256()
+        with open(file, "rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                content.update(block)
+        digests.append(content.hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def check_files(requests: Iterable[Request], arguments: argparse.Namespace) -> None:
+    """Refuse what is missing or altered before any runtime is loaded."""
+    for request in requests:
+        if not os.path.isfile(request.path):
+            raise invalid("there is no file %s" % request.path, "your command", "Check the path.")
+    for path in (arguments.inputs, arguments.golden):
+        if path and not os.path.isfile(path):
+            raise invalid("there is no file %s" % path, "your command", "Check the path.")
+    if arguments.digest and digest_of(arguments.artifact.partition("?")[0]) != arguments.digest:
+        raise Failure(
+            "IntegrityError",
+            "%s is not the file that was sent: its digest differs" % arguments.artifact.partition("?")[0],
+            "the copy on this device",
+            "Copy it again.",
+        )
+
+
+def load(request: Request, runtime: str | None, threads: int) -> Loaded:
+    """Load an artifact and run it once, taking time and memory."""
+    module = import_runtime(request.path, runtime)
+    gc.collect()
+    resident = resident_bytes_after_reset()
+    started = time.perf_counter()
+    try:
+        session = SESSIONS[module.__name__.partition(".")[0]](module, request, threads)
+        loaded = time.perf_counter()
+        session.feed([np.zeros(tensor.shape, np.float32) for tensor in session.inputs])
+        session.invoke()
+    except Failure:
+        raise
+    except Exception as error:
+        raise invalid(
+            "%s can't load %s: %s" % (module.__name__, request.path, one_line(error)),
+            "your artifact",
+            "Make it again, or use a newer %s." % module.__name__.partition(".")[0],
+        ) from error
+    done = time.perf_counter()
+    peak = status_bytes("VmHWM")
+    return Loaded(
+        request,
+        digest_of(request.path),
+        sum(os.path.getsize(file) for file in files_of(request.path)),
+        session,
+        (loaded - started) * 1e3,
+        (done - loaded) * 1e3,
+        peak - resident if peak is not None and resident is not None else None,
+    )
+
+
+def import_runtime(path: str, runtime: str | None) -> Any:
+    """The module that runs the artifact: the one asked for, else the first installed one for the file's suffix."""
+    names = (runtime,) if runtime else RUNTIMES_BY_SUFFIX.get(os.path.splitext(path)[1], ())
+    if not names:
+        known = ", ".join(RUNTIMES_BY_SUFFIX)
+        raise invalid("no runtime is known for %s (known: %s)" % (path, known), "your command", "Name one: --runtime.")
+    reasons = []
+    for name in names:
+        modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
+        try:
+            return importlib.import_module(modules.get(name, name))
+        except Exception as error:  # a runtime built for another numpy fails in many ways
+            reasons.append("%s: %s" % (name, one_line(error)))
+    raise Failure(
+        "MissingToolError",
+        "no runtime for %s on this device (%s)" % (path, "; ".join(reasons)),
+        "this device",
+        "Run: python3 -m pip install %s" % PIP_PACKAGES.get(names[0], names[0]),
+    )
+
+
+def describe_artifact(item: Loaded, timing: Timing | None, ratios: dict[str, float] | None) -> dict[str, Any]:
+    """An artifact's part of the report."""
+    return {
+        "path": item.request.path,
+        "options": item.request.options,
+        "digest": item.digest,
+        "bytes": item.bytes,
+        "load_ms": item.load_ms,
+        "first_ms": item.first_ms,
+        "timing": timing.as_json() if timing else None,
+        "peak_bytes": item.peak_bytes,
+        "account": item.session.account(),
+        "ratio": ratios,
+        "inputs": [tensor.as_json() for tensor in item.session.inputs],
+        "outputs": [tensor.as_json() for tensor in item.session.outputs],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- runtimes
+
+
+class Tensor(NamedTuple):
+    """An input or output of an artifact; `scale` is 0 where it is not quantized."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+    def encode(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Float values as the artifact takes them."""
+        kind = np.dtype(self.dtype)
+        if self.scale and kind.kind in "iu":
+            limits = np.iinfo(kind)
+            values = np.clip(np.round(values / self.scale) + self.zero_point, limits.min, limits.max)
+        return np.ascontiguousarray(values, dtype=kind)
+
+    def decode(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """What the artifact gave as float values."""
+        if self.scale and np.dtype(self.dtype).kind in "iu":
+            return (values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+        return np.array(values, dtype=np.float32 if values.dtype.kind == "f" else values.dtype)
+
+
+class Session:
+    """An artifact in its runtime. `invoke` is the one call that the clock sees."""
+
+    runtime: str
+    version: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    invoke: Callable[[], Any]
+
+    @property
+    def batch(self) -> int:
+        """How many samples one inference takes."""
+        return self.inputs[0].shape[0] if self.inputs[0].shape else 1
+
+    def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Set the inputs, float or as the artifact takes them, one array an input."""
+        raise NotImplementedError
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copies of the outputs, as float where they are quantized."""
+        raise NotImplementedError
+
+    def account(self) -> dict[str, Any]:
+        """The runtime's own account: bytes of constants by type, executed ops by precision."""
+        raise NotImplementedError
+
+
+class TFLiteSession(Session):
+    """TensorFlow Lite in any of its packages, with its default delegate (XNNPACK)."""
+
+    def __init__(self, module: Any, request: Request, threads: int) -> None:
+        refuse_options(request, "TensorFlow Lite")
+        self.runtime = module.__name__.partition(".")[0]
+        self.version = version_of(self.runtime)
+        self._interpreter_class = module.lite.Interpreter if self.runtime == "tensorflow" else module.Interpreter
+        self._interpreter = interpreter = self._interpreter_class(model_path=request.path, num_threads=threads)
+        interpreter.allocate_tensors()
+        names = self._signature_names()
+        self._input_indices = [detail["index"] for detail in interpreter.get_input_details()]
+        self._output_indices = [detail["index"] for detail in interpreter.get_output_details()]
+        self.inputs = [tflite_tensor(detail, names) for detail in interpreter.get_input_details()]
+        self.outputs = [tflite_tensor(detail, names) for detail in interpreter.get_output_details()]
+        self.invoke = interpreter.invoke
+
+    def _signature_names(self) -> dict[int, str]:
+        """Tensor index → the name in the signature, which is the model's own; tensor names are the converter's."""
+        signatures = getattr(self._interpreter, "_get_full_signature_list", dict)()
+        if len(signatures) != 1:
+            return {}
+        (signature,) = signatures.values()
+        return {index: name for side in ("inputs", "outputs") for name, index in signature[side].items()}
+
+    def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        for index, tensor, value in zip(self._input_indices, self.inputs, values):
+            self._interpreter.set_tensor(index, tensor.encode(value))
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        values = (self._interpreter.get_tensor(index) for index in self._output_indices)
+        return [tensor.decode(value) for tensor, value in zip(self.outputs, values)]
+
+    def account(self) -> dict[str, Any]:
+        tensors = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
+        ops = list(self._interpreter._get_ops_details())  # noqa: SLF001 - the only account of executed ops there is
+        delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
+        ops = [op for op in ops if op["op_name"] != "DELEGATE"]
+        delegated = {op["index"] for delegate in delegates for op in inside(delegate, ops)}
+        made = {int(index) for op in ops for index in op["outputs"]}
+        constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
+        compute = Tally()
+        for op in ops:
+            compute.add(op["op_name"], tflite_precision(op, constants, tensors), op["index"] in delegated)
+        storage: dict[str, int] = {}
+        for index in constants:
+            add_bytes(storage, np.dtype(tensors[index]["dtype"]).name, tensors[index]["shape"], tensors[index]["dtype"])
+        return {"storage": storage, "compute": compute.as_json()}
+
+
+def tflite_tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
+    """An input or output as the interpreter describes it."""
+    scale, zero_point = detail["quantization"]
+    name = names.get(detail["index"], detail["name"])
+    shape = tuple(int(size) for size in detail["shape"])
+    return Tensor(name, shape, np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
+
+
+def tflite_precision(op: dict[str, Any], constants: set[int], tensors: dict[int, dict[str, Any]]) -> str:
+    """The type an op computes in: its result's; "float32×int8" where float activations meet integer weights."""
+    if not len(op["outputs"]):
+        return "none"
+    result = np.dtype(tensors[int(op["outputs"][0])]["dtype"]).name
+    weights = [np.dtype(tensors[int(i)]["dtype"]).name for i in op["inputs"][1:2] if int(i) in constants]
+    weighted = op["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+    return "%s×%s" % (result, weights[0]) if weighted and weights and weights[0] != result else result
+
+
+def inside(delegate: dict[str, Any], ops: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The ops that a delegate replaced: those between its inputs and its outputs."""
+    producers = {int(index): op for op in ops for index in op["outputs"]}
+    borders = {int(index) for index in delegate["inputs"]}
+    todo, seen = [int(index) for index in delegate["outputs"]], set()
+    while todo:
+        index = todo.pop()
+        if index in borders or index in seen or index not in producers:
+            continue
+        seen.add(index)
+        yield producers[index]
+        todo += [int(i) for i in producers[index]["inputs"]]
+
+
+class OpenVINOSession(Session):
+    """OpenVINO on the CPU. What it runs in is read from its execution graph."""
+
+    def __init__(self, module: Any, request: Request, threads: int) -> None:
+        self.runtime, self.version = "openvino", version_of("openvino")
+        core = module.Core()
+        self._model = core.read_model(request.path)
+        if any(port.get_partial_shape().is_dynamic for port in self._model.inputs):
+            self._model.reshape({port: static_shape(port.get_partial_shape()) for port in self._model.inputs})
+        try:
+            options = {"INFERENCE_NUM_THREADS": threads, **request.options}
+            self._compiled = core.compile_model(self._model, "CPU", options)
+        except RuntimeError as error:
+            if "property" not in str(error).lower():
+                raise
+            raise Failure("UsageError", one_line(error), "your options", "See OpenVINO's CPU properties.") from error
+        self._request = self._compiled.create_infer_request()
+        self.inputs = [openvino_tensor(port, "input_%d" % i) for i, port in enumerate(self._model.inputs)]
+        self.outputs = [openvino_tensor(port, "output_%d" % i) for i, port in enumerate(self._model.outputs)]
+        self._buffers = [self._request.get_input_tensor(index).data for index in range(len(self.inputs))]
+        # Sharing the outputs leaves a copy out of the measurement that a C++ program does not make either.
+        self.invoke = lambda: self._request.infer(share_outputs=True)
+
+    def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        for buffer, tensor, value in zip(self._buffers, self.inputs, values):
+            buffer[...] = tensor.encode(value)
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        values = (self._request.get_output_tensor(index).data for index in range(len(self.outputs)))
+        return [tensor.decode(value) for tensor, value in zip(self.outputs, values)]
+
+    def account(self) -> dict[str, Any]:
+        storage: dict[str, int] = {}
+        for op in self._model.get_ordered_ops():
+            if op.get_type_name() == "Constant":
+                kind = op.get_output_element_type(0).to_dtype()
+                add_bytes(storage, np.dtype(kind).name, op.get_output_shape(0), kind)
+        compute = Tally()
+        for op in self._compiled.get_runtime_model().get_ordered_ops():
+            info = op.get_rt_info()
+            kind, precision = (info[key].astype(str) for key in ("layerType", "runtimePrecision"))
+            if kind not in ("Const", "Input", "Output"):
+                compute.add(kind, NUMPY_NAMES.get(precision.lower(), precision.lower()))
+        return {"storage": storage, "compute": compute.as_json()}
+
+
+NUMPY_NAMES = {
+    "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64",
+    "boolean": "bool",
+}  # fmt: skip
+
+
+def static_shape(shape: Any) -> list[int]:
+    """A shape with its open batch fixed to one sample."""
+    sizes = [dimension.get_length() if dimension.is_static else 0 for dimension in shape]
+    if 0 in sizes[1:]:
+        raise invalid(
+            "an input of open size %s can't be timed" % shape, "your artifact", "Fix its shape when converting."
+        )
+    return [size or 1 for size in sizes]
+
+
+def openvino_tensor(port: Any, name: str) -> Tensor:
+    """An input or output as OpenVINO describes it; a tensor may have no name."""
+    name = port.get_any_name() if port.get_names() else name
+    return Tensor(name, tuple(port.get_shape()), np.dtype(port.get_element_type().to_dtype()).name)
+
+
+class OnnxRuntimeSession(Session):
+    """ONNX Runtime on the CPU. The account is its profile of one inference; it tells no element types of constants."""
+
+    def __init__(self, module: Any, request: Request, threads: int) -> None:
+        refuse_options(request, "ONNX Runtime")
+        self.runtime, self.version = "onnxruntime", version_of("onnxruntime")
+        self._module, self._path, self._threads = module, request.path, threads
+        self._session = self._open()
+        self.inputs = [onnx_tensor(value) for value in self._session.get_inputs()]
+        self.outputs = [onnx_tensor(value) for value in self._session.get_outputs()]
+        self._feeds: dict[str, np.ndarray[Any, Any]] = {}
+        self._answers: list[np.ndarray[Any, Any]] = []
+        self.invoke = self._run
+
+    def _open(self, profile: str = "") -> Any:
+        options = self._module.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        options.log_severity_level = 3
+        if profile:
+            options.enable_profiling, options.profile_file_prefix = True, profile
+        return self._module.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+
+    def _run(self) -> None:
+        self._answers = self._session.run(None, self._feeds)
+
+    def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        self._feeds = {tensor.name: tensor.encode(value) for tensor, value in zip(self.inputs, values)}
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        return [tensor.decode(value) for tensor, value in zip(self.outputs, self._answers)]
+
+    def account(self) -> dict[str, Any]:
+        compute = Tally()
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._open(os.path.join(folder, "profile"))
+            session.run(None, self._feeds)
+            with open(session.end_profiling()) as stream:
+                events = json.load(stream)
+        for event in events:
+            details = event.get("args", {})
+            if event.get("cat") == "Node" and "output_type_shape" in details:
+                types = [kind for output in details["output_type_shape"] for kind in output]
+                compute.add(details["op_name"], {"float": "float32"}.get(types[0], types[0]) if types else "none")
+        return {"storage": {}, "compute": compute.as_json()}
+
+
+def onnx_tensor(value: Any) -> Tensor:
+    """An input or output as ONNX Runtime describes it; an open batch is one sample."""
+    kind = value.type[len("tensor(") : -1]
+    shape = tuple(size if isinstance(size, int) else 1 for size in value.shape)
+    return Tensor(value.name, shape, {"float": "float32", "double": "float64"}.get(kind, kind))
+
+
+SESSIONS: dict[str, Callable[[Any, Request, int], Session]] = {
+    "ai_edge_litert": TFLiteSession,
+    "tflite_runtime": TFLiteSession,
+    "tensorflow": TFLiteSession,
+    "openvino": OpenVINOSession,
+    "onnxruntime": OnnxRuntimeSession,
+}
+
+
+def refuse_options(request: Request, runtime: str) -> None:
+    """An option that would be ignored is an error."""
+    if request.options:
+        names = ", ".join(request.options)
+        raise Failure("UsageError", "%s takes no options (%s)" % (runtime, names), "your command", "Leave them out.")
+
+
+class Tally:
+    """Counts executed ops by type and precision."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, op: str, precision: str, delegated: bool = False) -> None:
+        """One more op."""
+        count = self._counts.setdefault((op, precision), [0, 0])
+        count[0] += 1
+        count[1] += delegated
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """One entry a type and precision; `delegated` of the `count` ran in the runtime's delegate."""
+        return [
+            {"op": op, "precision": precision, "count": count, "delegated": delegated}
+            for (op, precision), (count, delegated) in sorted(self._counts.items())
+        ]
+
+
+def add_bytes(storage: dict[str, int], name: str, shape: Iterable[int], kind: Any) -> None:
+    """Count a constant."""
+    storage[name] = storage.get(name, 0) + int(np.prod(list(shape), dtype=np.int64)) * np.dtype(kind).itemsize
+
+
+def version_of(module: str) -> str:
+    """The installed version of the package that holds `module`."""
+    try:
+        from importlib.metadata import version
+
+        return version(PIP_PACKAGES.get(module, module))
+    except Exception:  # installed without metadata, as distributions do
+        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
+
+
+# ---------------------------------------------------------------------------------------------------- answers
+
+
+def answer(session: Session, source: str, target: str | None, report: Reporter) -> dict[str, Any]:
+    """Run every sample of an .npz and write the answers: one array an output, the sample axis in front."""
+    samples = read_samples(session, source)
+    count, batch = len(samples[0]), session.batch
+    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in session.outputs]
+    for start in range(0, count, batch):
+        session.feed([padded(array[start : start + batch], batch) for array in samples])
+        session.invoke()
+        for part, tensor, value in zip(parts, session.outputs, session.fetch()):
+            value = value if value.ndim and len(value) == batch else np.repeat(value[None], batch, axis=0)
+            if value.dtype.kind == "f" and np.isnan(value[: count - start]).any():
+                raise Failure(
+                    "BrokenPromiseError",
+                    "output %r is NaN for sample %d of %s" % (tensor.name, start, source),
+                    "your artifact",
+                    "Check the model's weights and this sample for NaN.",
+                )
+            part.append(value[: count - start])
+        report("running", min(1.0, (start + batch) / count))
+    outputs = {tensor.name: np.concatenate(part) for tensor, part in zip(session.outputs, parts)}
+    if target:
+        os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+        np.savez(target, **outputs)
+    content = hashlib.sha256()
+    for value in outputs.values():
+        content.update(np.ascontiguousarray(value).tobytes())
+    return {"n": count, "digest": content.hexdigest()}
+
+
+def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
+    """The arrays of an .npz in the order of the artifact's inputs, checked against their shapes."""
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:
+        raise invalid(
+            "%s can't be read: %s" % (source, one_line(error)), "your data", "Write it with numpy.savez."
+        ) from error
+    names = [tensor.name for tensor in session.inputs]
+    if not set(names) <= set(arrays):
+        if len(arrays) != len(names):
+            raise invalid(
+                "%s has %s, the artifact takes %s" % (source, ", ".join(arrays) or "nothing", ", ".join(names)),
+                "your data",
+                "Give one array an input.",
+            )
+        arrays = dict(zip(names, arrays.values()))
+    ordered = [arrays[name] for name in names]
+    for tensor, array in zip(session.inputs, ordered):
+        if array.shape[1:] != tensor.shape[1:] or not len(array):
+            raise invalid(
+                "input %r has shape %s in %s, the artifact takes (N, %s)"
+                % (tensor.name, array.shape, source, ", ".join(map(str, tensor.shape[1:]))),
+                "your data",
+                "Give samples in the model's own shape, with a sample axis in front.",
+            )
+    if len({len(array) for array in ordered}) != 1:
+        raise invalid("the arrays of %s differ in their number of samples" % source, "your data", "Make them equal.")
+    return ordered
+
+
+def padded(values: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
+    """A last, short batch filled up with its last sample."""
+    missing = batch - len(values)
+    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
+
+
+def feed_for_timing(session: Session, source: str | None) -> None:
+    """Real samples where there are some, else noise: zeros would flatter a kernel that skips them."""
+    if source:
+        batches = [padded(array[: session.batch], session.batch) for array in read_samples(session, source)]
+    else:
+        noise = np.random.RandomState(0)
+        batches = [noise.uniform(0, 1, tensor.shape).astype(np.float32) for tensor in session.inputs]
+    session.feed(batches)
+
+
+# ---------------------------------------------------------------------------------------------------- timing
+
+
+class Timing(NamedTuple):
+    """Milliseconds of each inference: wall and process CPU."""
+
+    wall: list[float]
+    cpu: list[float]
+
+    def as_json(self) -> dict[str, Any]:
+        p50, p90, p99 = (float(np.percentile(self.wall, q)) for q in (50, 90, 99))
+        return {
+            "p50_ms": p50,
+            "p90_ms": p90,
+            "p99_ms": p99,
+            "min_ms": min(self.wall),
+            "cpu_ms": float(np.median(self.cpu)),
+            "runs": len(self.wall),
+            "samples_ms": [round(value, 6) for value in self.wall],
+            "samples_cpu_ms": [round(value, 6) for value in self.cpu],
+        }
+
+
+def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, report: Reporter) -> Iterator[Timing]:
+    """Time all artifacts inference by inference in turn, so that whatever else the machine does hits all alike."""
+    for _ in range(arguments.warmup):
+        for session in sessions:
+            session.invoke()
+    timings = [Timing([], []) for _ in sessions]
+    total, deadline = arguments.repeats * arguments.runs, time.perf_counter() + arguments.max_seconds
+    gc.collect()
+    gc.disable()
+    for done in range(total):
+        for session, timing in zip(sessions, timings):
+            cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+            session.invoke()
+            timing.wall.append((time.perf_counter_ns() - wall) / 1e6)
+            timing.cpu.append((time.process_time_ns() - cpu) / 1e6)
+        if done % max(1, total // 50) == 0:
+            report("timing", (done + 1) / total)
+        if time.perf_counter() > deadline and done >= 2:
+            break
+    gc.enable()
+    report("timing", 1.0)
+    return iter(timings)
+
+
+def ratio(first: Timing | None, other: Timing | None) -> dict[str, float] | None:
+    """First ÷ other: of the medians of CPU time, the steady figure, and of the wall minima, as a cross-check."""
+    if first is None or other is None:
+        return None
+    return {
+        "cpu": float(np.median(first.cpu) / max(float(np.median(other.cpu)), 1e-9)),
+        "wall_min": min(first.wall) / max(min(other.wall), 1e-9),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- the device
+
+
+def describe_device() -> dict[str, Any]:
+    """What it is, for people and for the choice of what may be compared."""
+    cpu = cpu_fields()
+    memory = [line.split() for line in read("/proc/meminfo").splitlines() if line.startswith("MemTotal")]
+    flags = (cpu.get("flags") or cpu.get("Features") or "").split()
+    name = cpu.get("model name") or cpu.get("Hardware") or cpu.get("CPU part") or platform.processor()
+    model = read("/proc/device-tree/model").strip("\0\n") or read("/sys/devices/virtual/dmi/id/product_name").strip()
+    return {
+        "model": model,
+        "cpu": name,
+        "cores": os.cpu_count() or 1,
+        "features": sorted(FEATURES & set(flags)),
+        "memory_bytes": int(memory[0][1]) * 1024 if memory else 0,
+        "os": os_name(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+def cpu_fields() -> dict[str, str]:
+    """The first processor's fields in /proc/cpuinfo."""
+    fields: dict[str, str] = {}
+    for line in read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def os_name() -> str:
+    """The distribution's own name for itself."""
+    for line in read("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return platform.system()
+
+
+def device_state() -> dict[str, Any]:
+    """What makes a device slow: its governor, clock, heat and load. None where it doesn't say."""
+    frequency = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").strip()
+    temperature = read("/sys/class/thermal/thermal_zone0/temp").strip()
+    return {
+        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        "frequency": int(frequency) * 1000 if frequency.isdigit() else None,
+        "temperature": int(temperature) / 1000 if temperature.lstrip("-").isdigit() else None,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def read(path: str) -> str:
+    """A file of the system, or nothing."""
+    try:
+        with open(path, errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def status_bytes(field: str) -> int | None:
+    """A size in /proc/self/status, like VmHWM (peak resident) or VmRSS (resident now)."""
+    for line in read("/proc/self/status").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def resident_bytes_after_reset() -> int | None:
+    """Give freed memory back and let the kernel count the peak anew, so that each artifact has its own."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        with open("/proc/self/clear_refs", "w") as stream:
+            stream.write("5")
+    except (OSError, AttributeError):
+        return status_bytes("VmHWM")
+    return status_bytes("VmRSS")
+
+
+# ---------------------------------------------------------------------------------------------------- text
+
+Reporter = Callable[[str, float], None]
+
+
+def reporter(wanted: bool) -> Reporter:
+    """Says on stderr how far the work is, if wanted."""
+
+    def say(text: str, fraction: float) -> None:
+        if wanted:
+            print("progress %.3f %s" % (fraction, text), file=sys.stderr, flush=True)
+
+    return say
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without its line breaks."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """The result for people."""
+    device, runtime = result["device"], result["runtime"]
+    lines = [
+        "%s, %s, %d cores; %s %s, %d thread(s)"
+        % (
+            device["model"] or device["machine"],
+            device["cpu"],
+            device["cores"],
+            runtime["name"],
+            runtime["version"],
+            result["threads"],
+        )
+    ]
+    for artifact in result["artifacts"]:
+        options = "&".join("%s=%s" % pair for pair in artifact["options"].items())
+        lines.append("%s%s%s  %d bytes" % (artifact["path"], "?" * bool(options), options, artifact["bytes"]))
+        if artifact["timing"]:
+            lines.append(
+                "  p50 %(p50_ms).3f  p90 %(p90_ms).3f  p99 %(p99_ms).3f  min %(min_ms).3f  CPU %(cpu_ms).3f ms"
+                "  (%(runs)d runs)" % artifact["timing"]
+            )
+        if artifact["ratio"]:
+            lines.append(
+                "  the first takes %.3f× its CPU time (wall minimum %.3f×)" % tuple(artifact["ratio"].values())
+            )
+        storage = artifact["account"]["storage"].items()
+        lines.append("  stores " + (", ".join("%s %d B" % pair for pair in sorted(storage)) or "?"))
+        lines.append(
+            "  runs " + ", ".join("%(count)d %(op)s %(precision)s" % op for op in artifact["account"]["compute"])
+        )
+    if result["outputs"]:
+        lines.append("%(n)d answers, digest %(digest)s" % result["outputs"])
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
