@@ -21,7 +21,7 @@ from typing import Any
 
 from edgekit.core import events
 from edgekit.core.errors import DefectError, EdgekitError, from_dict
-from edgekit.core.process import Limits, explain_death, run_limited
+from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.types import to_json
 
 __all__ = ["call"]
@@ -56,7 +56,7 @@ def call(
         finished = run_limited(
             [sys.executable, "-m", "edgekit.pipeline.child", str(job), str(answer), str(os.getpid())],
             limits=limits,
-            env=_environment(threads),
+            env=repeatable_environment(threads),
             on_line=_relay,
         )
         if not answer.exists():
@@ -65,23 +65,6 @@ def call(
     if "error" in result:
         raise from_dict(result["error"])
     return result["value"]
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Ours, with thread counts bounded, hashing fixed, and the libraries' start-up chatter off."""
-    fixed = {
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-        "TF_NUM_INTEROP_THREADS": "1",
-        "PYTHONHASHSEED": "0",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONWARNINGS": "ignore",
-        "OPENVINO_TELEMETRY": "0",
-    }
-    return {**os.environ, **fixed}
 
 
 def _relay(line: str) -> None:

@@ -1,0 +1,123 @@
+"""`edgekit build`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import options
+from edgekit.cli.options import AsJson, Color, Debug, InputShape, ModelArgument, Normalize, Resize, Threads
+
+__all__ = ["register"]
+
+_HELP = """Take MODEL to a proven artifact for each target.
+
+Example:  edgekit build digits-cnn --target raspberry-pi-5 --target intel-cpu
+
+Example:  edgekit build model.h5 -t raspberry-pi-4 --data photos/ --normalize 0..1 --max-drop 0.5
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("build", help=_HELP)(_build)
+
+
+def _build(
+    model: ModelArgument,
+    targets: Annotated[
+        list[str], typer.Option("--target", "-t", metavar="T", help="A target, or a file of one; may be given again.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", metavar="D", help="Image folder, .npz, .csv or module:function; split in three."),
+    ] = None,
+    train_data: Annotated[
+        str | None, typer.Option("--train-data", metavar="D", help="Calibration and selection come from here.")
+    ] = None,
+    eval_data: Annotated[
+        str | None, typer.Option("--eval-data", metavar="D", help="The report judges on this alone.")
+    ] = None,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Build without data; accuracy stays unknown.")] = False,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Ignore the labels that the data has.")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="MODULE:FUNCTION", help="Your own metric: f(outputs, targets) → float."),
+    ] = None,
+    normalize: Normalize = None,
+    resize: Resize = None,
+    color: Color = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
+    ] = None,
+    io: Annotated[
+        str | None, typer.Option("--io", metavar="float32|int8|uint8", help="The artifact's inputs and outputs.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", help="Largest accuracy drop, in points.", show_default="1.0")
+    ] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option("--min-speedup", help="Float's time ÷ the artifact's.", show_default="1.0")
+    ] = None,
+    max_latency: Annotated[str | None, typer.Option("--max-latency", metavar="20ms", help="p90 on the device.")] = None,
+    max_size: Annotated[str | None, typer.Option("--max-size", metavar="500kB", help="Bytes of the artifact.")] = None,
+    max_memory: Annotated[str | None, typer.Option("--max-memory", metavar="64MB", help="Peak memory.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Every gate must be evaluated, and resolved.")] = False,
+    require: Annotated[
+        str | None, typer.Option("--require", metavar="measured|emulated", help="The evidence that gates must have.")
+    ] = None,
+    threads: Threads = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Batch size of the artifact.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Instead of the target's own.")] = None,
+    input_shape: InputShape = None,
+    trust_model: Annotated[
+        bool, typer.Option("--trust-model", help="Allow code inside the model file (Keras Lambda layers) to run.")
+    ] = False,
+    custom_objects: Annotated[
+        str | None, typer.Option("--custom-objects", metavar="MODULE:NAME", help="A dictionary of custom Keras layers.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="edgekit.toml", help="A recipe; flags win over it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Default: build/<model>/.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+) -> None:
+    from edgekit.cli.display import print_json, progress_display
+    from edgekit.cli.tables import print_build
+    from edgekit.pipeline.build import build
+    from edgekit.report.gates import parse_duration_ms, parse_size
+
+    given = options.given
+    flags = {
+        "model": given(
+            input_shapes=options.input_shapes(input_shape), trust=trust_model, custom_objects=custom_objects
+        ),
+        "data": given(
+            data=data, train=train_data, eval=eval_data, none=no_data, metric=metric,
+            labels=False if no_labels else None, normalize=normalize, resize=resize, color=color,
+        ) | ({"labels": False} if no_labels else {}),
+        "precision": given(precision=precision, io=io),
+        "gates": given(
+            max_drop=max_drop,
+            min_speedup=min_speedup,
+            max_latency_ms=parse_duration_ms(max_latency) if max_latency else None,
+            max_size_bytes=parse_size(max_size) if max_size else None,
+            max_memory_bytes=parse_size(max_memory) if max_memory else None,
+            strict=strict,
+            require=require,
+        ),
+        "run": given(threads=threads, batch=batch, seed=seed, backend=backend),
+    }  # fmt: skip
+    with progress_display():
+        report = build(model, targets, flags=flags, recipe=config, out=out)
+    if as_json:
+        print_json(report)
+    else:
+        print_build(report)
+    raise typer.Exit(report.exit_code)

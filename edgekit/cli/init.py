@@ -1,0 +1,43 @@
+"""`edgekit init`: write the recipe of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.options import Debug, InputShape, ModelArgument, input_shapes
+
+__all__ = ["register"]
+
+_HELP = """Write edgekit.toml for MODEL: every key of a recipe, with its meaning and default.
+
+Example:  edgekit init model.onnx && edgekit build model.onnx --config edgekit.toml -t raspberry-pi-5
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("init", help=_HELP)(_init)
+
+
+def _init(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = Path("edgekit.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    input_shape: InputShape = None,
+    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+) -> None:
+    from edgekit.core.errors import UsageError
+    from edgekit.pipeline.init import recipe_text
+
+    if out.exists() and not force:
+        raise UsageError(
+            f"{out} exists already",
+            blame="the command line",
+            remedy=f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --force",
+        )
+    text = recipe_text(model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {})
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out}; now: edgekit build {model} --config {out} --target raspberry-pi-5", err=True)

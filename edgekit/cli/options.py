@@ -1,0 +1,60 @@
+"""Options that several verbs share, so that one flag means one thing everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["AsJson", "Color", "Debug", "Normalize", "Resize", "Threads", "input_shapes"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="On failure, print the traceback and the tools' own logs.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the runtime.", show_default="1")]
+Normalize = Annotated[
+    str | None, typer.Option("--normalize", metavar="none|0..1|-1..1|imagenet", help="Scale of image pixels.")
+]
+Resize = Annotated[
+    str | None, typer.Option("--resize", metavar="stretch|crop|letterbox", help="How images reach the input's size.")
+]
+Color = Annotated[str | None, typer.Option("--color", metavar="rgb|bgr", help="Channel order of images.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Fix an input whose file leaves sizes open."),
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A .keras, .h5, .hdf5 or .onnx file, or a model of the zoo.")
+]
+OptionalPath = Path | None
+
+
+def input_shapes(texts: list[str] | None) -> dict[str, list[int]] | None:
+    """Parse `NAME=1,3,224,224` texts.
+
+    Raises:
+        UsageError: a text is not of that form.
+    """
+    if not texts:
+        return None
+    shapes: dict[str, list[int]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            shapes[name] = [int(size) for size in sizes.split(",")]
+        except ValueError:
+            name = ""
+        if not name:
+            from edgekit.core.errors import UsageError
+
+            raise UsageError(
+                f"--input-shape {text!r} is not of the form NAME=1,3,224,224",
+                blame="the command line",
+                remedy="Give the input's name and its sizes, batch included: --input-shape image=1,3,224,224",
+            )
+    return shapes
+
+
+def given(**keys: Any) -> dict[str, Any]:
+    """The keys whose flags were used; an unused flag is None or False and leaves the recipe's word."""
+    return {key: value for key, value in keys.items() if value is not None and value is not False}

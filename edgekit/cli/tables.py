@@ -1,0 +1,120 @@
+"""Results as tables on stdout, for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgekit.core.types import Gate, Metric
+from edgekit.report.build_report import BuildReport, Latency, TargetReport
+
+__all__ = ["print_build", "print_metrics", "print_rows"]
+
+
+def print_build(report: BuildReport) -> None:
+    """One row a target, then what is unproven or failed, and where the files are."""
+    console = _console()
+    table = _table("target", "precision", "bytes", "of float", "accuracy", "speed", "verdict")
+    for target in report.targets:
+        table.add_row(*_target_row(target))
+    console.print(table)
+    for target in report.targets:
+        for note in _notes(target):
+            console.print(f"[dim]{escape(target.target)}:[/] {note}")
+    console.print(f"in {escape(report.out)}")
+
+
+def print_metrics(metrics: Sequence[Metric]) -> None:
+    """One row a metric, the float model's value beside the artifact's where there is one."""
+    rows = [
+        (m.name, _number(m.float), _number(m.artifact), _number(m.drop), _interval(m), m.unit, str(m.n)) for m in metrics
+    ]
+    print_rows(("metric", "float", "artifact", "drop", "95 % interval", "unit", "n"), rows)
+
+
+def print_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A plain table."""
+    table = _table(*header)
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    # A pipe has no width: lines are then as long as they need to be, for grep.
+    console = Console(highlight=False)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=200)
+
+
+def _table(*header: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in header:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _target_row(target: TargetReport) -> tuple[str, ...]:
+    if target.error:
+        return (escape(target.target), "", "", "", "", "", f"[red]failed ({target.exit_code})[/]")
+    verdict = {True: "[green]passed[/]", False: f"[red]failed ({target.exit_code})[/]", None: "[yellow]unproven[/]"}
+    share = f"{target.bytes / target.float_bytes:.2f}×" if target.bytes and target.float_bytes else ""
+    return (
+        escape(target.target),
+        str(target.precision),
+        f"{target.bytes:,}",
+        share,
+        _accuracy(target.metrics),
+        _speed(target),
+        verdict[target.passed],
+    )
+
+
+def _accuracy(metrics: Sequence[Metric]) -> str:
+    if not metrics:
+        return "unknown (no data)"
+    first = metrics[0]
+    if first.drop is None:
+        return f"{first.name} {_number(first.artifact)} {first.unit} {_interval(first)}".strip()
+    return f"{first.name} {_number(first.float)} → {_number(first.artifact)} {_interval(first)}".strip()
+
+
+def _speed(target: TargetReport) -> str:
+    latency: Latency | None = target.latency or target.latency_at_host
+    if latency is None:
+        return ""
+    place = "" if target.latency else "@host"
+    ratio = f"speedup{place} {1 / latency.ratio:.2f}×, " if latency.ratio else ""
+    return f"{ratio}p50 {latency.p50_ms:.3f} ms{place}"
+
+
+def _notes(target: TargetReport) -> Iterable[str]:
+    if target.error:
+        yield f"{escape(target.error['cause'])}\n  next: {escape(target.error['remedy'])}"
+    for gate in target.gates:
+        if gate.passed is not True:
+            yield _gate(gate)
+    latency = target.latency or target.latency_at_host
+    if latency and latency.default_p50_ms and latency.float_p50_ms:
+        yield (
+            f"float runs {latency.float_p50_ms:.3f} ms at f32; {latency.default_p50_ms:.3f} ms"
+            " as the runtime would by default"
+        )
+
+
+def _gate(gate: Gate) -> str:
+    state = "[yellow]unproven[/]" if gate.passed is None else "[red]failed[/]"
+    found = "" if gate.value is None else f", found {_number(gate.value)}"
+    return f"{escape(gate.name)} {state} (limit {_number(gate.limit)}{found}) {escape(gate.note)}".rstrip()
+
+
+def _interval(metric: Metric) -> str:
+    return f"[{metric.ci95[0]:+.2f}, {metric.ci95[1]:+.2f}]".replace("[", r"\[") if metric.ci95 else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)

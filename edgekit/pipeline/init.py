@@ -1,0 +1,79 @@
+"""What `edgekit init` writes: a recipe with every key, its meaning and its default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgekit.core.recipe import ModelSection, load_recipe
+from edgekit.core.types import TensorSpec
+from edgekit.pipeline.stages import import_source, resolve_model
+from edgekit.pipeline.store import default_store
+
+__all__ = ["recipe_text"]
+
+_TEMPLATE = """\
+# The recipe of {name}: edgekit build {name} --config THIS-FILE --target raspberry-pi-5
+# A flag of the command line wins over its key here. Paths are relative to this file.
+# inputs:  {inputs}
+# outputs: {outputs}
+
+[model]
+path = "{path}"
+{shapes}# trust = false               # true lets code inside the model file run (Keras Lambda layers)
+# custom_objects = "module:NAME"
+
+[data]
+# data = "photos"             # a folder of class folders, .npz, .csv or module:function; split in three
+# train = "train.npz"         # or: calibration and selection from here,
+# eval = "test.npz"           #     and the report from here
+# labels = true               # false ignores the labels that the data has
+# metric = "module:function"  # your own metric: f(outputs, targets) -> float
+normalize = "none"            # none (0..255 as they are), 0..1, -1..1, imagenet
+resize = "stretch"            # stretch, crop, letterbox
+color = "rgb"                 # rgb, bgr
+
+[precision]
+precision = "auto"            # auto, fp32, fp16, int8
+io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs
+
+[gates]
+max_drop = 1.0                # points of accuracy, against the original float model
+min_speedup = 1.0             # float's time / the artifact's
+# max_latency_ms = 20.0       # p90 on the device
+# max_size_bytes = 500000
+# max_memory_bytes = 64000000
+# strict = false              # every gate must be evaluated, and resolved
+# require = "measured"        # the kind of evidence that gates must have
+
+[run]
+threads = 1
+batch = 1
+seed = 0
+# backend = "tflite"          # instead of the target's own
+"""
+
+
+def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Sequence[int]]) -> str:
+    """The text of a recipe for `model`, after it was imported: a model that can't be says so here."""
+    path, recipe = resolve_model(model)
+    if recipe is not None:
+        path = load_recipe(recipe, {}).model.path or path
+    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in input_shapes.items()})
+    imported = import_source(default_store(), path, options, seed=0)
+    shapes = ", ".join(f'"{name}" = {list(shape)}' for name, shape in input_shapes.items())
+    return _TEMPLATE.format(
+        name=model,
+        path=os.path.relpath(path, relative_to),
+        inputs=_names(imported.inputs),
+        outputs=_names(imported.outputs),
+        shapes=f"input_shapes = {{ {shapes} }}\n" if shapes else "",
+    )
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    def sizes(spec: TensorSpec) -> str:
+        return "×".join("batch" if size is None else str(size) for size in spec.shape)
+
+    return ", ".join(f"{spec.name} {sizes(spec)} {spec.layout}" for spec in specs)

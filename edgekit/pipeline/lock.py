@@ -1,0 +1,71 @@
+"""`edgekit.lock`: the choices that came from measurements, so that the next build of the same thing repeats them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import InvalidInputError
+from edgekit.core.types import Precision, to_json
+
+__all__ = ["LOCK_NAME", "Choice", "Lock"]
+
+LOCK_NAME = "edgekit.lock"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A measured choice for one target.
+
+    Attributes:
+        inputs: digest of everything that the choice depended on; another digest voids it.
+        precision: what was chosen.
+        candidates: what was weighed, for people: one row a precision.
+    """
+
+    inputs: str
+    precision: Precision
+    candidates: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass
+class Lock:
+    """The choices of one output folder, by target."""
+
+    choices: dict[str, Choice] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> Lock:
+        """The lock in `folder`; an empty one where there is none.
+
+        Raises:
+            InvalidInputError: the file is not a lock of ours.
+        """
+        path = folder / LOCK_NAME
+        if not path.exists():
+            return cls()
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            rows = content["choices"].items()
+            choices = {
+                target: Choice(row["inputs"], Precision(row["precision"]), tuple(row["candidates"]))
+                for target, row in rows
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(
+                f"{path} is not a lock that edgekit wrote: {error}",
+                blame="your output folder",
+                remedy=f"Remove it and build again; the choices are then measured anew: rm {path}",
+            ) from error
+        return cls(choices)
+
+    def save(self, folder: Path) -> None:
+        """Write the lock in one step."""
+        content = {"schema_version": _SCHEMA, "choices": to_json(dict(sorted(self.choices.items())))}
+        partial = folder / f".edgekit-{LOCK_NAME}"
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / LOCK_NAME)

@@ -1,0 +1,180 @@
+"""Running artifacts in the bench script, with their answers brought back to the Model's names and layout."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.backends.base import Backend
+from edgekit.core.digest import digest_file
+from edgekit.core.resources import resource
+from edgekit.core.types import Artifact, Measurement, TensorSpec, from_json, permutation, to_json
+from edgekit.pipeline.stages import SourceModel
+from edgekit.pipeline.store import Entry, Store
+
+__all__ = ["Arrays", "Run", "Samples", "load_arrays", "run_artifact", "run_reference"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+_GOLDEN_DIR = "golden"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A file of samples under the Model's input names, and the key that stands for its content."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the bench script answered.
+
+    Attributes:
+        measurements: of the artifact, then of each one it was timed against.
+        answers: outputs for the samples, by the Model's output names and in its layout; None without samples.
+        golden: outputs for the golden samples, one set an artifact, in the order of `measurements`.
+    """
+
+    measurements: tuple[Measurement, ...]
+    answers: Arrays | None
+    golden: tuple[Arrays, ...]
+
+
+def run_reference(store: Store, model: SourceModel, samples: Samples, title: str) -> Arrays:
+    """The float model's own answers, from ONNX Runtime."""
+
+    def work(folder: Path) -> Any:
+        from edgekit.devices.local import measure
+
+        measure(
+            model.path, inputs=samples.path, outputs=folder / "answers.npz", runtime="onnxruntime", timing=False
+        )
+
+    inputs = {"model": model.digest, "samples": samples.key, "bench": _script(), "host": _host()}
+    entry = store.make("reference", title, inputs, work)
+    return load_arrays(entry.file("answers.npz"))
+
+
+def run_artifact(
+    store: Store,
+    backend: Backend,
+    artifact: Artifact,
+    model: SourceModel,
+    *,
+    title: str,
+    golden: Samples,
+    samples: Samples | None = None,
+    against: Sequence[tuple[Artifact, Mapping[str, str]]] = (),
+    threads: int = 1,
+    timing: bool = True,
+) -> Run:
+    """Run an artifact on its own runtime: golden samples always, `samples` where given, timed against `against`.
+
+    Args:
+        against: artifacts with the runtime options that they run with.
+    """
+    golden, samples = _arranged(store, golden, artifact, model), samples and _arranged(store, samples, artifact, model)
+    others = [(other.path, dict(options)) for other, options in against]
+
+    def work(folder: Path) -> Any:
+        from edgekit.devices.local import measure
+
+        measurements, _ = measure(
+            artifact.path,
+            options=dict(artifact.runtime_options),
+            against=others,
+            inputs=samples.path if samples else None,
+            outputs=folder / "answers.npz" if samples else None,
+            golden=golden.path,
+            golden_outputs=folder / _GOLDEN_DIR,
+            runtime=backend.runtime,
+            threads=threads,
+            timing=timing,
+            digest=None,
+        )
+        return {"measurements": to_json(measurements)}
+
+    inputs = {
+        "artifact": artifact.digest,
+        "options": artifact.runtime_options,
+        "against": [(other.digest, sorted(options.items())) for other, options in against],
+        "golden": golden.key,
+        "samples": samples and samples.key,
+        "threads": threads,
+        "timing": timing,
+        "tools": dict(backend.tools()),
+        "bench": _script(),
+        "host": _host(),
+    }
+    entry = store.make("run", title, inputs, work)
+    return _read_run(entry, artifact, model, with_answers=samples is not None)
+
+
+def load_arrays(path: Path) -> Arrays:
+    """The arrays of an .npz, in its order."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _read_run(entry: Entry, artifact: Artifact, model: SourceModel, *, with_answers: bool) -> Run:
+    measurements = from_json(tuple[Measurement, ...], entry.value["measurements"])
+    golden = tuple(
+        _as_model(load_arrays(entry.file(f"{_GOLDEN_DIR}/{index}.npz")), artifact, model)
+        for index in range(len(measurements))
+    )
+    answers = _as_model(load_arrays(entry.file("answers.npz")), artifact, model) if with_answers else None
+    return Run(measurements, answers, golden)
+
+
+def _as_model(arrays: Arrays, artifact: Artifact, model: SourceModel) -> Arrays:
+    """An artifact's outputs under the Model's names and in its layouts; the order is the same in both."""
+    own = artifact.outputs or model.outputs
+    return {
+        wanted.name: values.transpose(permutation(given.layout, wanted.layout, values.ndim))
+        for wanted, given, values in zip(model.outputs, own, arrays.values(), strict=True)
+    }
+
+
+def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceModel) -> Samples:
+    """The samples as the artifact takes them; a copy in the store only where a layout differs."""
+    own = artifact.inputs or model.inputs
+    if [(s.name, s.layout) for s in own] == [(s.name, s.layout) for s in model.inputs]:
+        return samples
+
+    def work(folder: Path) -> Any:
+        arrays = load_arrays(samples.path)
+        np.savez(folder / "samples.npz", **_rearranged(arrays, model.inputs, own))  # type: ignore[arg-type]
+
+    entry = store.make(
+        "arrange", "", {"samples": samples.key, "from": model.inputs, "to": own}, work, quiet=True
+    )
+    return Samples(entry.file("samples.npz"), entry.key)
+
+
+def _rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[TensorSpec]) -> Arrays:
+    return {
+        wanted.name: np.ascontiguousarray(
+            arrays[given.name].transpose(permutation(given.layout, wanted.layout, arrays[given.name].ndim))
+        )
+        for given, wanted in zip(source, target, strict=True)
+    }
+
+
+def _script() -> str:
+    return digest_file(resource("scripts/bench_on_device.py"))
+
+
+def _host() -> dict[str, str]:
+    """This machine, as far as its figures depend on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
+    return {"node": platform.node(), "machine": platform.machine(), "cpu": cpu}

@@ -1,0 +1,82 @@
+"""What a build answers: the document of `build --json`, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
+
+__all__ = ["BuildReport", "Latency", "TargetReport"]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How fast the artifact ran, beside the float model on the same runtime and threads. Milliseconds of wall time.
+
+    Attributes:
+        ratio: artifact ÷ float, medians of CPU time of interleaved inferences.
+        ratio_wall_min: the same from wall-time minima, as a cross-check.
+        float_p50_ms: the float artifact in the same run.
+        default_p50_ms: the float artifact as the runtime would run it if it were told nothing (OpenVINO may choose
+            bf16); None where the runtime has no such freedom.
+    """
+
+    kind: EvidenceKind
+    where: str
+    runtime: str
+    threads: int
+    batch: int
+    ratio: float | None
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    ratio_wall_min: float | None
+    float_p50_ms: float | None
+    default_p50_ms: float | None
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """The result for one target.
+
+    Attributes:
+        latency: measured on the target itself; None where it was not at hand.
+        latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
+        speedup_at_host: float's time ÷ the artifact's there.
+        passed: None when a gate is unproven and none failed.
+        error: why there is no artifact, as `EdgekitError.to_dict` says it.
+    """
+
+    target: str
+    backend: str
+    precision: Precision | None
+    exit_code: int
+    passed: bool | None
+    files: tuple[str, ...] = ()
+    bytes: int | None = None
+    float_bytes: int | None = None
+    params: int | None = None
+    macs: int | None = None
+    peak_bytes: int | None = None
+    metrics: tuple[Metric, ...] = ()
+    latency: Latency | None = None
+    latency_at_host: Latency | None = None
+    speedup_at_host: float | None = None
+    proof: PrecisionProof | None = None
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    gates: tuple[Gate, ...] = ()
+    error: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The result of a build: `exit_code` is the lowest non-zero one of the targets, or 0."""
+
+    schema_version: int
+    model: str
+    out: str
+    passed: bool | None
+    exit_code: int
+    targets: tuple[TargetReport, ...]
