@@ -1,0 +1,31 @@
+"""Fusion: the same function with fewer nodes. Every pass here keeps the function; the framework checks that."""
+
+from __future__ import annotations
+
+from edgekit.passes.contract import Pass
+from edgekit.passes.fuse.affine import FoldAffine
+from edgekit.passes.fuse.stock import (
+    EliminateDuplicates,
+    EliminateNoOps,
+    FoldConstants,
+    FoldPad,
+    LiftConstants,
+    MergeReshapes,
+    RemoveDeadNodes,
+)
+from edgekit.passes.fuse.transposes import CancelTransposes
+
+__all__ = ["FUSION"]
+
+# In the order in which they run, again and again until none finds anything to do.
+FUSION: tuple[Pass, ...] = (
+    LiftConstants(),
+    FoldConstants(),
+    EliminateNoOps(),
+    CancelTransposes(),
+    FoldPad(),
+    FoldAffine(),
+    MergeReshapes(),
+    EliminateDuplicates(),
+    RemoveDeadNodes(),
+)

@@ -1,0 +1,200 @@
+"""A per-channel scale and shift behind a linear layer goes into that layer's weights.
+
+The affine step may be a BatchNormalization, or Mul, Div, Add, Sub with constants that broadcast per channel; the linear
+layer Conv, ConvTranspose, Gemm or MatMul, which then becomes a Gemm where it needs a bias:
+
+    s·(W x + b) + t  =  (s·W) x + (s·b + t)
+
+ONNX Script has rules for BatchNormalization alone. They drop the layer's name, leave a layer alone whose weights or
+bias are shared, and fold a BatchNormalization in training mode too, which is wrong; for Mul and Add they know scalars
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.model import Model
+from edgekit.passes.contract import Pass, PassResult
+from edgekit.passes.fuse.rewiring import Array, bypass, constant, feeds_only, set_input_constant
+
+__all__ = ["FoldAffine"]
+
+
+class FoldAffine(Pass):
+    """Folds each per-channel scale and shift into the linear layer before it."""
+
+    name = "fold-affine"
+    # The weights are rounded once more, and deep networks amplify that.
+    tolerance = 5e-5
+
+    def call(self, model: Model) -> PassResult:
+        """Fold in graph order, so that a chain of steps ends up in the layer at its head."""
+        return PassResult(model, sum(_fold(node) for node in list(model.graph)))
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A linear layer: which axis of its output the channels are, and how its weights scale along them."""
+
+    node: ir.Node
+    channels: int
+    channel_axis: int
+    scaled: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """`scale`·x + `shift`, one figure a channel each, float64."""
+
+    scale: Array
+    shift: Array
+
+
+def _fold(step: ir.Node) -> bool:
+    found = _match(step)
+    if found is None:
+        return False
+    linear, affine = found
+    layer = linear.node
+    weights, bias = constant(layer.inputs[1]), _bias(linear)
+    if weights is None or bias is None:
+        return False
+    with np.errstate(all="ignore"):
+        new_weights = linear.scaled(affine.scale).astype(weights.dtype)
+        new_bias = (affine.scale * bias + affine.shift).astype(weights.dtype)
+    if not (np.isfinite(new_weights).all() and np.isfinite(new_bias).all()):
+        return False
+    if layer.op_type == "MatMul" and np.any(new_bias) and not _become_gemm(layer):
+        return False
+    bypass(step, layer.outputs[0])
+    set_input_constant(layer, 1, new_weights, name=f"{layer.name}/weight")
+    if layer.op_type != "MatMul" and (np.any(new_bias) or _has_bias(layer)):
+        set_input_constant(layer, 2, new_bias, name=f"{layer.name}/bias")
+        layer.attributes.pop("beta", None)
+    return True
+
+
+def _match(step: ir.Node) -> tuple[_Linear, _Affine] | None:
+    """The linear layer that nothing but `step` reads, and the affine function that `step` applies to it."""
+    for index, value in enumerate(step.inputs[:2]):
+        if value is None or not feeds_only(value, step) or (layer := value.producer()) is None:
+            continue
+        linear = _linear(layer)
+        if linear is None:
+            continue
+        affine = _affine(step, index, linear, rank=len(value.shape or ()))
+        if affine is not None:
+            return linear, affine
+    return None
+
+
+def _linear(node: ir.Node) -> _Linear | None:
+    weights = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    rank = len(node.outputs[0].shape or ())
+    if weights is None or node.domain or weights.dtype.kind != "f":
+        return None
+    match node.op_type:
+        case "Conv":
+            return _Linear(node, len(weights), 1, lambda scale: _along(scale, 0, weights) * weights)
+        case "ConvTranspose":
+            groups = node.attributes.get_int("group", 1)
+            channels = weights.shape[1] * groups
+            return _Linear(node, channels, 1, lambda scale: _scale_transposed(weights, scale, groups))
+        case "Gemm":
+            axis = 0 if node.attributes.get_int("transB", 0) else 1
+            return _Linear(node, weights.shape[axis], 1, lambda scale: _along(scale, axis, weights) * weights)
+        case "MatMul" if weights.ndim == 2 and rank >= 2:
+            return _Linear(node, weights.shape[1], rank - 1, lambda scale: weights * scale)
+    return None
+
+
+def _along(vector: Array, axis: int, like: Array) -> Array:
+    return vector.reshape([-1 if at == axis else 1 for at in range(like.ndim)])
+
+
+def _scale_transposed(weights: Array, scale: Array, groups: int) -> Array:
+    """Weights of a ConvTranspose, (in, out per group, …): the input channels of a group see that group's scales."""
+    grouped = weights.reshape(groups, -1, *weights.shape[1:])
+    scales = scale.reshape(groups, 1, -1, *[1] * (weights.ndim - 2))
+    product: Array = (grouped * scales).reshape(weights.shape)
+    return product
+
+
+def _bias(linear: _Linear) -> Array | None:
+    """The layer's bias per channel in float64, zeros where it has none; None where it is no constant per channel."""
+    node = linear.node
+    if not _has_bias(node):
+        return np.zeros(linear.channels)
+    bias = constant(node.inputs[2])
+    if bias is None:
+        return None
+    rank = 1 if node.op_type != "Gemm" else 2
+    channels = _per_channel(bias, rank, rank - 1, linear.channels)
+    return None if channels is None else channels * node.attributes.get_float("beta", 1.0)
+
+
+def _has_bias(node: ir.Node) -> bool:
+    return len(node.inputs) > 2 and node.inputs[2] is not None
+
+
+def _affine(step: ir.Node, index: int, linear: _Linear, rank: int) -> _Affine | None:
+    """What `step` does to its input `index`, if it is one scale and shift a channel."""
+    if step.domain:
+        return None
+    if step.op_type == "BatchNormalization":
+        return _normalization(step, linear) if index == 0 else None
+    if step.op_type not in {"Mul", "Div", "Add", "Sub"}:
+        return None
+    content = constant(step.inputs[1 - index])
+    other = None if content is None else _per_channel(content, rank, linear.channel_axis, linear.channels)
+    if other is None:
+        return None
+    ones, zeros = np.ones_like(other), np.zeros_like(other)
+    match step.op_type, index:
+        case "Mul", _:
+            return _Affine(other, zeros)
+        case "Div", 0 if other.all():
+            return _Affine(1 / other, zeros)
+        case "Add", _:
+            return _Affine(ones, other)
+        case "Sub", 0:
+            return _Affine(ones, -other)
+        case "Sub", 1:
+            return _Affine(-ones, other)
+    return None
+
+
+def _normalization(step: ir.Node, linear: _Linear) -> _Affine | None:
+    if linear.channel_axis != 1 or step.attributes.get_int("training_mode", 0) != 0 or len(step.outputs) > 1:
+        return None
+    gamma, beta, mean, variance = (constant(value) for value in step.inputs[1:5])
+    if gamma is None or beta is None or mean is None or variance is None:
+        return None
+    with np.errstate(all="ignore"):
+        epsilon = step.attributes.get_float("epsilon", 1e-5)
+        scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        return _Affine(scale, beta - mean * scale)
+
+
+def _per_channel(content: Array, rank: int, axis: int, channels: int) -> Array | None:
+    """`content`, broadcast against a tensor of `rank`, as one float64 a channel; None if it varies along other axes."""
+    if content.ndim > rank:
+        return None
+    shape = (1,) * (rank - content.ndim) + content.shape
+    if any(size != 1 for at, size in enumerate(shape) if at != axis) or shape[axis] not in (1, channels):
+        return None
+    return np.broadcast_to(content.reshape(-1), (channels,)).astype(np.float64)
+
+
+def _become_gemm(node: ir.Node) -> bool:
+    """Turn x·W into a Gemm, which has a place for a bias. Gemm takes matrices only."""
+    value = node.inputs[0]
+    if value is None or len(value.shape or ()) != 2:
+        return False
+    node.op_type = "Gemm"
+    return True
