@@ -25,6 +25,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
@@ -45,10 +46,11 @@ EXIT_CODES = {
     "BrokenPromiseError": 11,
 }
 # CPU features that kernels are chosen by.
-FEATURES = set(
-    "asimd asimddp fphp asimdhp i8mm bf16 sve sve2 neon vfpv4 sse4_1 sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512_vnni "
-    "avx512_bf16 avx512_fp16 amx_int8 amx_bf16 amx_tile".split()
-)
+FEATURES = {
+    *("sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"),
+    *("avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
+    *("neon", "vfpv4", "asimd", "asimdhp", "asimddp", "fphp", "bf16", "i8mm", "sve", "sve2"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,12 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         result = measure(arguments)
-    except Failure as failure:
-        return report_failure(failure, arguments.json)
+    except BenchError as error:
+        return report_error(error, arguments)
     except MemoryError:
-        return report_failure(
-            Failure("InvalidInputError", "out of memory", "your artifact", "Use a smaller model."), arguments.json
-        )
+        return report_error(invalid("out of memory", "your artifact", "Use a smaller model or batch."), arguments)
+    except BrokenPipeError:  # whoever asked has gone
+        return EXIT_CODES["DefectError"]
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller must hear of it
+        traceback.print_exc()
+        cause = "%s: %s" % (type(error).__name__, one_line(error))
+        remedy = "Report it with the lines above."
+        return report_error(BenchError("DefectError", cause, "edgekit or the runtime", remedy), arguments)
     print(json.dumps(result, allow_nan=False) if arguments.json else as_text(result))
     return 0
 
@@ -94,9 +101,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Load, run and time the artifacts.
 
     Raises:
-        Failure: anything that is not as it should be.
+        BenchError: anything that is not as it should be.
     """
-    report = reporter(arguments.progress)
+    report = reporter(arguments)
     requests = [parse_artifact(text) for text in (arguments.artifact, *arguments.against)]
     check_files(requests, arguments)
     before = device_state()
@@ -133,7 +140,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- failures
 
 
-class Failure(Exception):
+class BenchError(Exception):
     """What went wrong, whose doing it is, and what to do."""
 
     def __init__(self, kind: str, cause: str, blame: str, remedy: str) -> None:
@@ -141,18 +148,18 @@ class Failure(Exception):
         self.kind, self.cause, self.blame, self.remedy = kind, cause, blame, remedy
 
 
-def report_failure(failure: Failure, as_json: bool) -> int:
+def report_error(error: BenchError, arguments: argparse.Namespace) -> int:
     """Say it on stderr, and on stdout for a program; return the exit code."""
-    print("error: %s (%s). %s" % (failure.cause, failure.blame, failure.remedy), file=sys.stderr)
-    if as_json:
-        error = {"error": failure.kind, "cause": failure.cause, "blame": failure.blame, "remedy": failure.remedy}
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "error": error}))
-    return EXIT_CODES[failure.kind]
+    print("error: %s (%s). %s" % (error.cause, error.blame, error.remedy), file=sys.stderr)
+    if arguments.json:
+        described = {"error": error.kind, "cause": error.cause, "blame": error.blame, "remedy": error.remedy}
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "error": described}))
+    return EXIT_CODES[error.kind]
 
 
-def invalid(cause: str, blame: str, remedy: str) -> Failure:
+def invalid(cause: str, blame: str, remedy: str) -> BenchError:
     """An artifact or data that can't be used."""
-    return Failure("InvalidInputError", cause, blame, remedy)
+    return BenchError("InvalidInputError", cause, blame, remedy)
 
 
 # ---------------------------------------------------------------------------------------------------- artifacts
@@ -187,7 +194,8 @@ def positive(text: str) -> int:
 
 def parse_artifact(text: str) -> Request:
     """`FILE?KEY=VALUE&KEY=VALUE` taken apart."""
-    path, _, query = text.partition("?")
+    # A path may hold a question mark itself.
+    path, _, query = (text, "", "") if os.path.exists(text) else text.rpartition("?") if "?" in text else (text, "", "")
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     return Request(path, {key: value for key, _, value in pairs})
 
@@ -210,7 +218,7 @@ def digest_of(path: str) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def check_files(requests: Iterable[Request], arguments: argparse.Namespace) -> None:
+def check_files(requests: Sequence[Request], arguments: argparse.Namespace) -> None:
     """Refuse what is missing or altered before any runtime is loaded."""
     for request in requests:
         if not os.path.isfile(request.path):
@@ -218,10 +226,10 @@ def check_files(requests: Iterable[Request], arguments: argparse.Namespace) -> N
     for path in (arguments.inputs, arguments.golden):
         if path and not os.path.isfile(path):
             raise invalid("there is no file %s" % path, "your command", "Check the path.")
-    if arguments.digest and digest_of(arguments.artifact.partition("?")[0]) != arguments.digest:
-        raise Failure(
+    if arguments.digest and digest_of(requests[0].path) != arguments.digest:
+        raise BenchError(
             "IntegrityError",
-            "%s is not the file that was sent: its digest differs" % arguments.artifact.partition("?")[0],
+            "%s is not the file that was sent: its digest differs" % requests[0].path,
             "the copy on this device",
             "Copy it again.",
         )
@@ -238,7 +246,7 @@ def load(request: Request, runtime: str | None, threads: int) -> Loaded:
         loaded = time.perf_counter()
         session.feed([np.zeros(tensor.shape, np.float32) for tensor in session.inputs])
         session.invoke()
-    except Failure:
+    except BenchError:
         raise
     except Exception as error:
         raise invalid(
@@ -270,9 +278,9 @@ def import_runtime(path: str, runtime: str | None) -> Any:
         modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
         try:
             return importlib.import_module(modules.get(name, name))
-        except Exception as error:  # a runtime built for another numpy fails in many ways
+        except Exception as error:  # noqa: BLE001 - a runtime built for another numpy fails in many ways
             reasons.append("%s: %s" % (name, one_line(error)))
-    raise Failure(
+    raise BenchError(
         "MissingToolError",
         "no runtime for %s on this device (%s)" % (path, "; ".join(reasons)),
         "this device",
@@ -311,6 +319,7 @@ class Tensor(NamedTuple):
     zero_point: int = 0
 
     def as_json(self) -> dict[str, Any]:
+        """Its part of the report."""
         return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
 
     def encode(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -374,21 +383,24 @@ class TFLiteSession(Session):
 
     def _signature_names(self) -> dict[int, str]:
         """Tensor index → the name in the signature, which is the model's own; tensor names are the converter's."""
-        signatures = getattr(self._interpreter, "_get_full_signature_list", dict)()
+        signatures: dict[str, Any] = getattr(self._interpreter, "_get_full_signature_list", dict)()
         if len(signatures) != 1:
             return {}
         (signature,) = signatures.values()
         return {index: name for side in ("inputs", "outputs") for name, index in signature[side].items()}
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Set the input tensors."""
         for index, tensor, value in zip(self._input_indices, self.inputs, values):
             self._interpreter.set_tensor(index, tensor.encode(value))
 
     def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copy the output tensors."""
         values = (self._interpreter.get_tensor(index) for index in self._output_indices)
         return [tensor.decode(value) for tensor, value in zip(self.outputs, values)]
 
     def account(self) -> dict[str, Any]:
+        """Constants and ops as the interpreter lists them; `delegated` ops ran in XNNPACK."""
         tensors = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
         ops = list(self._interpreter._get_ops_details())  # noqa: SLF001 - the only account of executed ops there is
         delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
@@ -398,7 +410,7 @@ class TFLiteSession(Session):
         constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
         compute = Tally()
         for op in ops:
-            compute.add(op["op_name"], tflite_precision(op, constants, tensors), op["index"] in delegated)
+            compute.add(op["op_name"], tflite_precision(op, constants, tensors), delegated=op["index"] in delegated)
         storage: dict[str, int] = {}
         for index in constants:
             add_bytes(storage, np.dtype(tensors[index]["dtype"]).name, tensors[index]["shape"], tensors[index]["dtype"])
@@ -452,7 +464,7 @@ class OpenVINOSession(Session):
         except RuntimeError as error:
             if "property" not in str(error).lower():
                 raise
-            raise Failure("UsageError", one_line(error), "your options", "See OpenVINO's CPU properties.") from error
+            raise BenchError("UsageError", one_line(error), "your options", "See OpenVINO's CPU properties.") from error
         self._request = self._compiled.create_infer_request()
         self.inputs = [openvino_tensor(port, "input_%d" % i) for i, port in enumerate(self._model.inputs)]
         self.outputs = [openvino_tensor(port, "output_%d" % i) for i, port in enumerate(self._model.outputs)]
@@ -461,14 +473,17 @@ class OpenVINOSession(Session):
         self.invoke = lambda: self._request.infer(share_outputs=True)
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Write into the buffers that the request reads."""
         for buffer, tensor, value in zip(self._buffers, self.inputs, values):
             buffer[...] = tensor.encode(value)
 
     def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copy the output tensors."""
         values = (self._request.get_output_tensor(index).data for index in range(len(self.outputs)))
         return [tensor.decode(value) for tensor, value in zip(self.outputs, values)]
 
     def account(self) -> dict[str, Any]:
+        """Constants of the file; executed layers with the precision that the CPU plugin chose for them."""
         storage: dict[str, int] = {}
         for op in self._model.get_ordered_ops():
             if op.get_type_name() == "Constant":
@@ -531,12 +546,15 @@ class OnnxRuntimeSession(Session):
         self._answers = self._session.run(None, self._feeds)
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Keep the arrays for `run`."""
         self._feeds = {tensor.name: tensor.encode(value) for tensor, value in zip(self.inputs, values)}
 
     def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """What the last `run` answered."""
         return [tensor.decode(value) for tensor, value in zip(self.outputs, self._answers)]
 
     def account(self) -> dict[str, Any]:
+        """Executed nodes of a profiled inference."""
         compute = Tally()
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(os.path.join(folder, "profile"))
@@ -571,7 +589,7 @@ def refuse_options(request: Request, runtime: str) -> None:
     """An option that would be ignored is an error."""
     if request.options:
         names = ", ".join(request.options)
-        raise Failure("UsageError", "%s takes no options (%s)" % (runtime, names), "your command", "Leave them out.")
+        raise BenchError("UsageError", "%s takes no options (%s)" % (runtime, names), "your command", "Leave them out.")
 
 
 class Tally:
@@ -580,7 +598,7 @@ class Tally:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[int]] = {}
 
-    def add(self, op: str, precision: str, delegated: bool = False) -> None:
+    def add(self, op: str, precision: str, *, delegated: bool = False) -> None:
         """One more op."""
         count = self._counts.setdefault((op, precision), [0, 0])
         count[0] += 1
@@ -605,7 +623,7 @@ def version_of(module: str) -> str:
         from importlib.metadata import version
 
         return version(PIP_PACKAGES.get(module, module))
-    except Exception:  # installed without metadata, as distributions do
+    except Exception:  # noqa: BLE001 - installed without metadata, as distributions do
         return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
@@ -621,20 +639,14 @@ def answer(session: Session, source: str, target: str | None, report: Reporter) 
         session.feed([padded(array[start : start + batch], batch) for array in samples])
         session.invoke()
         for part, tensor, value in zip(parts, session.outputs, session.fetch()):
-            value = value if value.ndim and len(value) == batch else np.repeat(value[None], batch, axis=0)
-            if value.dtype.kind == "f" and np.isnan(value[: count - start]).any():
-                raise Failure(
-                    "BrokenPromiseError",
-                    "output %r is NaN for sample %d of %s" % (tensor.name, start, source),
-                    "your artifact",
-                    "Check the model's weights and this sample for NaN.",
-                )
-            part.append(value[: count - start])
+            per_sample = value.ndim > 0 and len(value) == batch
+            part.append((value if per_sample else np.repeat(value[None], batch, axis=0))[: count - start])
+            refuse_nan(part[-1], "output %r of sample %%d of %s" % (tensor.name, source), start)
         report("running", min(1.0, (start + batch) / count))
     outputs = {tensor.name: np.concatenate(part) for tensor, part in zip(session.outputs, parts)}
     if target:
         os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-        np.savez(target, **outputs)
+        np.savez(target, **outputs)  # type: ignore[arg-type]
     content = hashlib.sha256()
     for value in outputs.values():
         content.update(np.ascontiguousarray(value).tobytes())
@@ -673,6 +685,18 @@ def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
     return ordered
 
 
+def refuse_nan(values: np.ndarray[Any, Any], what: str, start: int) -> None:
+    """NaN is no answer."""
+    bad = np.isnan(values).reshape(len(values), -1).any(axis=1) if values.dtype.kind == "f" else np.zeros(0, bool)
+    if bad.any():
+        raise BenchError(
+            "BrokenPromiseError",
+            "%s is NaN" % (what % (start + int(bad.argmax()))),
+            "your artifact",
+            "Check the model's weights and this sample for NaN.",
+        )
+
+
 def padded(values: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
     """A last, short batch filled up with its last sample."""
     missing = batch - len(values)
@@ -699,6 +723,7 @@ class Timing(NamedTuple):
     cpu: list[float]
 
     def as_json(self) -> dict[str, Any]:
+        """Statistics and samples."""
         p50, p90, p99 = (float(np.percentile(self.wall, q)) for q in (50, 90, 99))
         return {
             "p50_ms": p50,
@@ -727,12 +752,10 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
             session.invoke()
             timing.wall.append((time.perf_counter_ns() - wall) / 1e6)
             timing.cpu.append((time.process_time_ns() - cpu) / 1e6)
-        if done % max(1, total // 50) == 0:
-            report("timing", (done + 1) / total)
+        report("timing", (done + 1) / total)
         if time.perf_counter() > deadline and done >= 2:
             break
     gc.enable()
-    report("timing", 1.0)
     return iter(timings)
 
 
@@ -830,12 +853,15 @@ def resident_bytes_after_reset() -> int | None:
 Reporter = Callable[[str, float], None]
 
 
-def reporter(wanted: bool) -> Reporter:
-    """Says on stderr how far the work is, if wanted."""
+def reporter(arguments: argparse.Namespace) -> Reporter:
+    """Says on stderr how far the work is, if asked to: in whole percents, since a line costs time too."""
+    last = [""]
 
     def say(text: str, fraction: float) -> None:
-        if wanted:
-            print("progress %.3f %s" % (fraction, text), file=sys.stderr, flush=True)
+        line = "progress %.2f %s" % (fraction, text)
+        if arguments.progress and line != last[0]:
+            last[0] = line
+            print(line, file=sys.stderr, flush=True)
 
     return say
 

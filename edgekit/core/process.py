@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 
-__all__ = ["Finished", "Limits", "explain_death", "run_limited"]
+__all__ = ["Finished", "Limits", "explain_death", "repeatable_environment", "run_limited"]
 
 _POLL_SECONDS = 0.02
 
@@ -37,12 +38,30 @@ class Finished:
     peak_bytes: int
 
 
+def repeatable_environment(threads: int) -> dict[str, str]:
+    """Our environment, with thread counts bounded, hashing fixed, and the libraries' start-up chatter off."""
+    fixed = {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONWARNINGS": "ignore",
+        "OPENVINO_TELEMETRY": "0",
+    }
+    return {**os.environ, **fixed}
+
+
 def run_limited(
     argv: Sequence[str],
     *,
     limits: Limits,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_error_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
 ) -> Finished:
     """Run `argv` to its end in a process group of its own; a limit, an exception or an interrupt ends the whole group.
@@ -52,6 +71,7 @@ def run_limited(
         limits: memory and time; the memory of the group is sampled every 20 ms.
         env: the whole environment, or None for ours.
         on_line: gets each line of stdout as it comes.
+        on_error_line: gets each line of stderr as it comes; all of them are kept for `Finished.stderr` as well.
         cwd: working folder.
     """
     process = subprocess.Popen(
@@ -66,9 +86,16 @@ def run_limited(
         start_new_session=True,
     )
     errors: list[str] = []
+
+    def keep(line: str) -> None:
+        errors.append(line)
+        if on_error_line:
+            on_error_line(line)
+
+    # Threads begin with an empty context: without ours, an event that a line carries would reach no listener.
     readers = [
-        threading.Thread(target=_forward, args=(process.stdout, on_line or (lambda _line: None)), daemon=True),
-        threading.Thread(target=_forward, args=(process.stderr, errors.append), daemon=True),
+        threading.Thread(target=contextvars.copy_context().run, args=(_forward, stream, sink), daemon=True)
+        for stream, sink in ((process.stdout, on_line or (lambda _line: None)), (process.stderr, keep))
     ]
     for reader in readers:
         reader.start()

@@ -142,11 +142,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class OpAccount:
-    """How often the runtime ran an op type in a precision: from the runtime's own account, not from the recipe."""
+    """How often the runtime ran an op type in a precision: from the runtime's own account, not from the recipe.
+
+    `delegated` of the `count` ran in the runtime's delegate (XNNPACK for TFLite).
+    """
 
     op: str
     precision: str
     count: int
+    delegated: int = 0
 
 
 @dataclass(frozen=True)

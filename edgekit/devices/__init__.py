@@ -1,0 +1,1 @@
+"""Where artifacts run. Every device runs the same bench script and gets one JSON back."""
