@@ -1,0 +1,39 @@
+"""Data in an .npz: arrays by name, never a pickle."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from edgekit.data.arrays import from_arrays
+from edgekit.data.source import Request, Source
+from edgekit.data.spec import bad_data
+
+__all__ = ["open_npz"]
+
+
+def open_npz(path: str, request: Request) -> Source:
+    """The samples of an .npz: `x` or one key an input name, `y` or `y_<output>` (see `from_arrays`).
+
+    Raises:
+        InvalidInputError: no .npz, truncated, empty, holds Python objects, or not what the model takes.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise bad_data(f"{path} is a single array, not an .npz", "Save it with np.savez('data.npz', x=…, y=…).")
+            used = {"x", "y", *(spec.name for spec in request.inputs), *(f"y_{spec.name}" for spec in request.outputs)}
+            # An array that nobody asked for is not read, but its name helps the error about one that is missing.
+            arrays = {key: file[key] if key in used else np.empty(0) for key in file.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+        if "pickle" in str(error):
+            raise bad_data(
+                f"{path} holds Python objects (or is no .npz): edgekit never unpickles",
+                "Save plain arrays of numbers: np.savez('data.npz', x=x.astype('float32'), y=y.astype('int64'))",
+            ) from error
+        raise bad_data(
+            f"{path} can't be read as an .npz: {error}", "Write it again: np.savez('data.npz', x=…, y=…)"
+        ) from error
+    return from_arrays(arrays, request, name=path)
