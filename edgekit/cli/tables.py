@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.core.types import Gate, Metric
+from edgekit.core.types import Gate, Measurement, Metric
 from edgekit.report.build_report import BuildReport, Latency, TargetReport
+from edgekit.report.inspection import Inspection
 
-__all__ = ["print_build", "print_metrics", "print_rows"]
+__all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings"]
 
 
 def print_build(report: BuildReport) -> None:
@@ -29,12 +30,42 @@ def print_build(report: BuildReport) -> None:
     console.print(f"in {escape(report.out)}")
 
 
+def print_inspection(inspection: Inspection) -> None:
+    """One row a layer, the totals, and what each target can't take."""
+    rows = [
+        (r.name, r.op, "×".join(map(str, r.shape)), f"{r.params:,}", f"{r.macs:,}", f"{100 * r.macs_share:.1f} %")
+        for r in inspection.layers
+    ]
+    print_rows(("layer", "op", "shape", "params", "MACs", "share"), rows)
+    console = _console()
+    console.print(
+        f"{inspection.params:,} parameters, {inspection.macs / 1e6:,.2f} M MACs, {inspection.weight_bytes:,} bytes of"
+        f" weights, at most {inspection.peak_bytes:,} bytes of activations (at {escape(inspection.peak_layer)})"
+    )
+    for fit in inspection.targets:
+        console.print(f"{escape(fit.target)}: {'takes every layer' if fit.takes_all else 'can not take'}")
+        for layer in fit.unsupported:
+            console.print(f"  {escape(layer.layer)} ({escape(layer.op)}): {escape(layer.remedy)}")
+
+
 def print_metrics(metrics: Sequence[Metric]) -> None:
     """One row a metric, the float model's value beside the artifact's where there is one."""
     rows = [
         (m.name, _number(m.float), _number(m.artifact), _number(m.drop), _interval(m), m.unit, str(m.n)) for m in metrics
     ]
     print_rows(("metric", "float", "artifact", "drop", "95 % interval", "unit", "n"), rows)
+
+
+def print_timings(rows: Iterable[tuple[str, Measurement]]) -> None:
+    """One row an artifact, in milliseconds."""
+    header = ("artifact", "p50 ms", "p90", "p99", "CPU", "first", "load", "threads", "runtime", "on")
+    cells = []
+    for name, measured in rows:
+        t = measured.timing
+        times = (t.p50_ms, t.p90_ms, t.p99_ms, t.cpu_ms, t.first_ms, t.load_ms) if t else ()
+        shown = [f"{time:.3f}" for time in times] or [""] * 6
+        cells.append((name, *shown, measured.threads, measured.runtime, measured.where))
+    print_rows(header, cells)
 
 
 def print_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

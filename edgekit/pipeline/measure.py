@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgekit.pipeline.store import Entry, Store
 __all__ = ["Arrays", "Run", "Samples", "load_arrays", "run_artifact", "run_reference"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+Options = tuple[tuple[str, str], ...]
 _GOLDEN_DIR = "golden"
 
 
@@ -70,7 +71,7 @@ def run_artifact(
     title: str,
     golden: Samples,
     samples: Samples | None = None,
-    against: Sequence[tuple[Artifact, Mapping[str, str]]] = (),
+    against: Sequence[tuple[Artifact, Options]] = (),
     threads: int = 1,
     timing: bool = True,
 ) -> Run:
@@ -80,14 +81,14 @@ def run_artifact(
         against: artifacts with the runtime options that they run with.
     """
     golden, samples = _arranged(store, golden, artifact, model), samples and _arranged(store, samples, artifact, model)
-    others = [(other.path, dict(options)) for other, options in against]
+    others = [(other.path, options) for other, options in against]
 
     def work(folder: Path) -> Any:
         from edgekit.devices.local import measure
 
         measurements, _ = measure(
             artifact.path,
-            options=dict(artifact.runtime_options),
+            options=artifact.runtime_options,
             against=others,
             inputs=samples.path if samples else None,
             outputs=folder / "answers.npz" if samples else None,
@@ -96,14 +97,14 @@ def run_artifact(
             runtime=backend.runtime,
             threads=threads,
             timing=timing,
-            digest=None,
+            blame="edgekit",
         )
         return {"measurements": to_json(measurements)}
 
     inputs = {
         "artifact": artifact.digest,
         "options": artifact.runtime_options,
-        "against": [(other.digest, sorted(options.items())) for other, options in against],
+        "against": [(other.digest, options) for other, options in against],
         "golden": golden.key,
         "samples": samples and samples.key,
         "threads": threads,

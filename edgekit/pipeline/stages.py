@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import Backend
+from edgekit.core import events
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.recipe import DataSection, ModelSection
@@ -16,7 +17,7 @@ from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, Tenso
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
+__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "resolve_model"]
 
 _IMPORT_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
 _FUSE_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
@@ -120,41 +121,36 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
     return _source_model(store.make("fuse", "fuse operators", inputs, work))
 
 
-def prepare_data(store: Store, model: SourceModel, data: DataSection, seed: int) -> Data:
+def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:
     """Read, split and preprocess the data; without data, make up calibration samples."""
-    from edgekit.data import fingerprint
+    from edgekit.data.fingerprint import fingerprint
 
-    sources = {key: value for key in ("data", "train", "eval") if (value := getattr(data, key))}
-    request = {
+    sources = {"data": data.data, "train_data": data.train, "eval_data": data.eval}
+    sources = {key: value for key, value in sources.items() if value}
+    request: dict[str, Any] = {
         "inputs": to_json(model.inputs),
-        "outputs": to_json(model.outputs),
         "preprocess": to_json(data.preprocess),
         "seed": seed,
     }
+    if sources:
+        request |= {"outputs": to_json(model.outputs), "labelled": data.labels, "batch": batch}
 
     def work(folder: Path) -> Any:
         if not sources:
-            return child.call(
-                "edgekit.data.materialise:synthesise",
-                {**request, "out": str(folder)},
-                what="making calibration samples",
-                blame="edgekit",
-            )
-        return child.call(
-            "edgekit.data.materialise:materialise",
-            {**request, "sources": sources, "labelled": data.labels, "out": str(folder)},
-            what=f"reading the data {', '.join(sources.values())}",
-            blame="your data",
-        )
+            function, what = "edgekit.data.materialise:synthesise", "making calibration samples"
+        else:
+            function, what = "edgekit.data.materialise:materialise", f"reading the data {', '.join(sources.values())}"
+        return child.call(function, {**request, **sources, "out": str(folder)}, what=what, blame="your data")
 
     inputs = {
         **request,
         "sources": {key: fingerprint(value) for key, value in sources.items()},
-        "labelled": data.labels,
         "tools": _versions(("pillow", "numpy")),
     }
     entry = store.make("data", "read the data" if sources else "make calibration samples", inputs, work)
     answer = entry.value
+    for note in answer["notes"]:
+        events.warn(note)
     return Data(
         splits={name: split["n"] for name, split in answer["splits"].items()},
         labelled=answer["labelled"],

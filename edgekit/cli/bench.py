@@ -1,0 +1,42 @@
+"""`edgekit bench`: time an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.options import AsJson, Debug, Threads
+
+__all__ = ["register"]
+
+_HELP = """Time an artifact on this machine: warm-up, then single inferences; p50, p90, p99, CPU time, first, load.
+
+Example:  edgekit bench build/digits-cnn/intel-cpu
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("bench", help=_HELP)(_bench)
+
+
+def _bench(
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A target's folder, or a .tflite, .xml or .onnx.")],
+    threads: Threads = None,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="End the timing then.")] = 20.0,
+    as_json: AsJson = False,
+    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+) -> None:
+    from edgekit.cli.display import print_json, progress_display
+    from edgekit.cli.tables import print_timings
+    from edgekit.pipeline.bench import bench, runnable
+
+    item = runnable(artifact)
+    with progress_display():
+        measurement, answer = bench(item, threads=threads or 1, max_seconds=max_seconds)
+    if as_json:
+        print_json(answer)
+    else:
+        print_timings([(item.name, measurement)])

@@ -1,0 +1,193 @@
+"""The main job: from a recipe and targets to proven artifacts in an output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.backends.base import Backend, load_backend
+from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError
+from edgekit.core.recipe import Recipe, load_recipe
+from edgekit.core.types import Metric
+from edgekit.pipeline.choose import choose
+from edgekit.pipeline.folder import write_target
+from edgekit.pipeline.lock import Lock
+from edgekit.pipeline.output import OutputFolder
+from edgekit.pipeline.plausible import check_baseline
+from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_data, resolve_model
+from edgekit.pipeline.store import default_store
+from edgekit.pipeline.targets import Target, is_here, load_target
+from edgekit.pipeline.trial import Job, TargetJob, Trial
+from edgekit.report.build_report import BuildReport, Latency, TargetReport
+from edgekit.report.gates import Evidence, judge
+
+__all__ = ["build"]
+
+
+def build(
+    model: str,
+    targets: Sequence[str],
+    *,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: Path | None = None,
+    out: Path | None = None,
+) -> BuildReport:
+    """Take a model to a proven artifact for each target.
+
+    Args:
+        model: path of a model file, or the name of a model of the zoo.
+        targets: names of targets, or paths of target files.
+        flags: what overrides the recipe: section → key → value.
+        recipe: an `edgekit.toml`; a model of the zoo brings its own.
+        out: the output folder; `build/<model>` if None.
+
+    Raises:
+        EdgekitError: nothing could be built. What goes wrong for one target alone stands in its report.
+    """
+    path, own_recipe = resolve_model(model)
+    parsed = load_recipe(recipe or own_recipe, flags or {})
+    if own_recipe is not None:
+        path = parsed.model.path or path
+    _want_data(parsed, model)
+    wanted = [load_target(name) for name in dict.fromkeys(targets)]
+    jobs = [(target, load_backend(parsed.run.backend or target.backend)) for target in wanted]
+    for _, backend in jobs:
+        backend.tools()
+    folder = OutputFolder(out or Path("build", Path(model).stem))
+    lock = Lock.load(folder.path)
+    store = default_store()
+    store.sweep()
+
+    original = import_source(store, path, parsed.model, parsed.run.seed)
+    refused = {target.name: error for target, backend in jobs if (error := _unsupported(target, backend, original))}
+    if len(refused) == len(jobs):
+        raise next(iter(refused.values()))
+    data = prepare_data(store, original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed)
+    job = Job(store, parsed, original, fuse(store, original, parsed.run.seed), data)
+    check_baseline(job)
+    name = Path(model).stem
+    reports = [
+        _failed(target, backend, refused[target.name])
+        if target.name in refused
+        else _build_target(TargetJob(job, target, backend), name, folder, lock)
+        for target, backend in jobs
+    ]
+    codes = [report.exit_code for report in reports if report.exit_code]
+    return BuildReport(
+        schema_version=1,
+        model=model,
+        out=str(folder.path),
+        passed=_all(report.passed for report in reports),
+        exit_code=min(codes, default=0),
+        targets=tuple(reports),
+    )
+
+
+def _build_target(target: TargetJob, name: str, folder: OutputFolder, lock: Lock) -> TargetReport:
+    """The report of one target; its errors stay its own, so that the other targets finish."""
+    try:
+        trial, candidates = choose(target, lock)
+        lock.save(folder.path)
+        report = _report(target, trial, target.report(trial), candidates)
+        folder.replace(target.target.name, lambda fresh: write_target(fresh, name, target, trial, report))
+    except EdgekitError as error:
+        return _failed(target.target, target.backend, error)
+    return report
+
+
+def _failed(target: Target, backend: Backend, error: EdgekitError) -> TargetReport:
+    return TargetReport(
+        target=target.name,
+        backend=backend.name,
+        precision=None,
+        exit_code=error.exit_code,
+        passed=False,
+        error=error.to_dict(),
+    )
+
+
+def _report(
+    target: TargetJob, trial: Trial, metrics: tuple[Metric, ...], candidates: tuple[Mapping[str, Any], ...]
+) -> TargetReport:
+    here = is_here(target.target)
+    latency = _latency(trial, target.job.recipe.run.batch)
+    timed = trial.timed
+    evidence = Evidence(
+        metrics=metrics,
+        ratio=(timed.ratio if timed.ratio is not None else 1.0) if here else None,
+        p90_ms=latency.p90_ms if here and latency else None,
+        size_bytes=trial.artifact.size,
+        memory_bytes=timed.peak_bytes if here else None,
+        kind=timed.kind,
+    )
+    gates, exit_code = judge(target.job.recipe.gates, evidence)
+    return TargetReport(
+        target=target.target.name,
+        backend=target.backend.name,
+        precision=trial.precision,
+        exit_code=exit_code,
+        passed=_all(gate.passed for gate in gates),
+        files=tuple(file.name for file in trial.artifact.files),
+        bytes=trial.artifact.size,
+        float_bytes=target.float_artifact.size,
+        params=target.job.original.report["params"],
+        macs=target.job.original.report["macs"],
+        peak_bytes=timed.peak_bytes,
+        metrics=metrics,
+        latency=latency if here else None,
+        latency_at_host=None if here else latency,
+        speedup_at_host=None if here or not timed.ratio else 1 / timed.ratio,
+        proof=trial.proof,
+        candidates=candidates,
+        gates=gates,
+    )
+
+
+def _latency(trial: Trial, batch: int) -> Latency | None:
+    timed = trial.timed
+    if timed.timing is None:
+        return None
+    return Latency(
+        kind=timed.kind,
+        where=timed.where,
+        runtime=timed.runtime,
+        threads=timed.threads,
+        batch=batch,
+        ratio=timed.ratio,
+        p50_ms=timed.timing.p50_ms,
+        p90_ms=timed.timing.p90_ms,
+        p99_ms=timed.timing.p99_ms,
+        ratio_wall_min=timed.ratio_wall_min,
+        float_p50_ms=trial.baseline.timing.p50_ms if trial.baseline and trial.baseline.timing else None,
+        default_p50_ms=trial.default.timing.p50_ms if trial.default and trial.default.timing else None,
+    )
+
+
+def _want_data(recipe: Recipe, model: str) -> None:
+    data = recipe.data
+    if not (data.data or data.train or data.none):
+        raise UsageError(
+            "a build needs data: it calibrates, chooses and judges on it",
+            blame="the command line",
+            remedy=f"Give some, or build unproven: edgekit build {model} --data FOLDER …, or --no-data",
+        )
+
+
+def _unsupported(target: Target, backend: Backend, model: SourceModel) -> UnsupportedOpError | None:
+    rows = backend.unsupported(model.path)
+    if not rows:
+        return None
+    layer, op, remedy = rows[0]
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return UnsupportedOpError(
+        f"{target.name} can't take the layer {layer}: its operator {op} is not supported{more}",
+        blame="your model on this target",
+        remedy=remedy,
+    )
+
+
+def _all(verdicts: Any) -> bool | None:
+    """False if one is, else None if one is, else True."""
+    seen = set(verdicts)
+    return False if False in seen else None if None in seen else True

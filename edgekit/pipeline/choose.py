@@ -1,0 +1,97 @@
+"""The precision of a target: what was asked for, what the lock remembers, or what measurements favour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgekit.core.digest import digest_json
+from edgekit.core.errors import UsageError
+from edgekit.core.types import Precision
+from edgekit.pipeline.lock import Choice, Lock
+from edgekit.pipeline.targets import is_here
+from edgekit.pipeline.trial import TargetJob, Trial
+from edgekit.report.gates import default_max_drop, inside_accuracy
+
+__all__ = ["COST_OF_FLOAT", "choose"]
+
+# `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
+COST_OF_FLOAT = 1.02
+
+
+def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any], ...]]:
+    """The trial to ship, and the table it was chosen from (empty when nothing was weighed).
+
+    A choice made here is put into `lock`; one that `lock` remembers for the same inputs is repeated.
+
+    Raises:
+        UsageError: the back end can't make the precision that was asked for.
+    """
+    asked = target.job.recipe.precision.precision
+    if asked != "auto":
+        return _asked(target, Precision(asked)), ()
+    inputs = _inputs(target)
+    remembered = lock.choices.get(target.target.name)
+    if remembered and remembered.inputs == inputs:
+        return target.attempt(remembered.precision), remembered.candidates
+    rows: list[dict[str, Any]] = []
+    trial = _first_good(target, rows)
+    lock.choices[target.target.name] = Choice(inputs, trial.precision, tuple(rows))
+    return trial, tuple(rows)
+
+
+def _asked(target: TargetJob, precision: Precision) -> Trial:
+    if precision not in target.backend.precisions:
+        raise UsageError(
+            f"the back end {target.backend.name} makes no {precision}",
+            blame="the command line",
+            remedy=f"Ask for one of: {', '.join(target.backend.precisions)}, auto",
+        )
+    return target.attempt(precision)
+
+
+def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
+    here = is_here(target.target)
+    for precision in _candidates(target):
+        trial = target.attempt(precision)
+        cost = trial.timed.ratio if here else None
+        accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
+        cheap = cost is None or cost <= COST_OF_FLOAT
+        rows.append(
+            {
+                "precision": precision,
+                "bytes": trial.artifact.size,
+                "ratio": cost,
+                "drop": trial.selection[0].drop if trial.selection else None,
+                "accurate": accurate,
+                "cheap": cheap,
+            }
+        )
+        if (accurate and cheap) or precision is Precision.FP32:
+            return trial
+    return target.attempt(Precision.FP32)
+
+
+def _candidates(target: TargetJob) -> Iterable[Precision]:
+    """In the order of trying: by size where this machine's clock counts, else by what the target's CPU is good at."""
+    order = tuple(Precision) if is_here(target.target) else target.target.precisions
+    for precision in order:
+        unprovable = precision is Precision.INT8 and target.job.data.synthetic
+        if precision in target.backend.precisions and not unprovable:
+            yield precision
+
+
+def _inputs(target: TargetJob) -> str:
+    """Everything that a choice depends on."""
+    job = target.job
+    return digest_json(
+        {
+            "model": job.original.digest,
+            "data": job.data.entry.key,
+            "recipe": job.recipe.model_dump(mode="json", exclude={"model": {"path"}}),
+            "max_drop": default_max_drop(job.recipe.gates.max_drop),
+            "target": target.target.model_dump(mode="json"),
+            "backend": [target.backend.name, target.backend.version],
+            "tools": dict(target.backend.tools()),
+        }
+    )

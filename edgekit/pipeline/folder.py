@@ -1,0 +1,115 @@
+"""What a target's folder holds: the artifact, the files to drop in beside it, the manifest and the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit import __version__
+from edgekit.core.digest import digest_file
+from edgekit.core.types import Artifact, TensorSpec, permutation, to_json
+from edgekit.data.preprocess import describe
+from edgekit.pipeline.measure import Arrays, load_arrays
+from edgekit.pipeline.output import MANIFEST_NAME, write_json
+from edgekit.pipeline.trial import TargetJob, Trial
+from edgekit.report.build_report import TargetReport
+
+__all__ = ["GOLDEN_NAME", "REPORT_NAME", "write_target"]
+
+GOLDEN_NAME = "golden.npz"
+REPORT_NAME = "report.json"
+
+
+def write_target(folder: Path, name: str, target: TargetJob, trial: Trial, report: TargetReport) -> None:
+    """Fill the empty `folder` with the result for one target.
+
+    Everything but `report.json` is the same, byte for byte, whenever the same build is repeated.
+    """
+    artifact = trial.artifact
+    for file in artifact.files:
+        shutil.copyfile(file, folder / file.name)
+    np.savez(folder / GOLDEN_NAME, **_golden(target, trial))  # type: ignore[arg-type]
+    if target.job.data.class_names:
+        (folder / "labels.txt").write_text("\n".join(target.job.data.class_names) + "\n", encoding="utf-8")
+    steps = target.job.recipe.data.preprocess
+    write_json(folder / "preprocess.json", {"inputs": [describe(steps, spec) for spec in _inputs(target, artifact)]})
+    (folder / "example.py").write_text(target.backend.example(artifact), encoding="utf-8")
+    listed = [
+        {"name": file.name, "sha256": digest_file(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.iterdir())
+    ]
+    write_json(folder / MANIFEST_NAME, _manifest(name, target, trial, report, listed))
+    write_json(folder / REPORT_NAME, to_json(report))
+
+
+def _golden(target: TargetJob, trial: Trial) -> Arrays:
+    """Inputs as the artifact takes them, its answers on this machine, and the original model's answers.
+
+    Keys: "input:<name>", "output:<name>" and "float:<name>" by the artifact's names; all in the artifact's layouts.
+    """
+    model, artifact = target.job.original, trial.artifact
+    inputs, outputs = _inputs(target, artifact), _outputs(target, artifact)
+    arrays: Arrays = {}
+    samples = load_arrays(target.job.golden.path)
+    for theirs, ours in zip(model.inputs, inputs, strict=True):
+        arrays[f"input:{ours.name}"] = _relaid(samples[theirs.name], theirs, ours)
+    for prefix, answers in (("output", trial.golden), ("float", target.job.golden_reference)):
+        for theirs, ours in zip(model.outputs, outputs, strict=True):
+            arrays[f"{prefix}:{ours.name}"] = _relaid(answers[theirs.name], theirs, ours)
+    return arrays
+
+
+def _relaid(values: Any, source: TensorSpec, wanted: TensorSpec) -> Any:
+    return np.ascontiguousarray(values.transpose(permutation(source.layout, wanted.layout, values.ndim)))
+
+
+def _manifest(
+    name: str, target: TargetJob, trial: Trial, report: TargetReport, files: list[dict[str, Any]]
+) -> Mapping[str, Any]:
+    job, artifact = target.job, trial.artifact
+    splits = job.data.entry.value["splits"]
+    return {
+        "schema_version": 1,
+        "tool": {"name": "edgekit", "version": __version__},
+        "model": {
+            "name": name,
+            "format": job.original.report["format"],
+            "digest": job.original.digest,
+            "params": report.params,
+            "macs": report.macs,
+            "parity": job.original.report["parity"],
+        },
+        "target": {"name": target.target.name, "digest": target.target.digest},
+        "backend": {"name": target.backend.name, "version": target.backend.version, "tools": dict(target.backend.tools())},
+        "artifact": {
+            "files": [file.name for file in artifact.files],
+            "digest": artifact.digest,
+            "bytes": artifact.size,
+            "float_bytes": report.float_bytes,
+            "runtime": target.backend.runtime,
+            "runtime_options": to_json(artifact.runtime_options),
+            "min_runtime": artifact.min_runtime,
+            "inputs": to_json(_inputs(target, artifact)),
+            "outputs": to_json(_outputs(target, artifact)),
+        },
+        "precision": to_json(trial.proof),
+        "plan": to_json(artifact.plan),
+        "recipe": job.recipe.model_dump(mode="json", exclude={"model": {"path"}}),
+        "splits": splits,
+        "synthetic_data": job.data.synthetic,
+        "fusion": to_json(job.fused.report.get("passes", [])),
+        "metrics": to_json(report.metrics),
+        "files": files,
+    }
+
+
+def _inputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:
+    return artifact.inputs or target.job.original.inputs
+
+
+def _outputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:
+    return artifact.outputs or target.job.original.outputs

@@ -1,0 +1,36 @@
+"""What `edgekit inspect` answers: a model's layers, and what each target can't take of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgekit.backends.base import load_backend
+from edgekit.core.recipe import ModelSection, load_recipe
+from edgekit.pipeline.stages import import_source, resolve_model
+from edgekit.pipeline.store import default_store
+from edgekit.pipeline.targets import load_target
+from edgekit.report.inspection import Inspection, inspect_model
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    model: str, targets: Sequence[str] = (), *, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> Inspection:
+    """Import a model (checked, and kept for the build that follows) and look at it; nothing is converted.
+
+    Args:
+        model: path of a model file, or the name of a model of the zoo.
+        targets: names of targets, or paths of target files, to hold it against.
+        input_shapes: static shapes for inputs whose file leaves sizes open.
+    """
+    wanted = [load_target(name) for name in targets]
+    path, recipe = resolve_model(model)
+    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()})
+    if recipe is not None:
+        path = load_recipe(recipe, {}).model.path or path
+    imported = import_source(default_store(), path, options, seed=0)
+    from edgekit.ir.model import Model
+
+    unsupported = {target.name: load_backend(target.backend).unsupported(imported.path) for target in wanted}
+    return inspect_model(Model.load(imported.path), unsupported)
