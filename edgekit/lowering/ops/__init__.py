@@ -1,0 +1,1 @@
+"""The lowerings, one op family a file; each registers itself with `@lowers`."""

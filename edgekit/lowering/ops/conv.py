@@ -1,0 +1,53 @@
+"""Conv, 1-D and 2-D, plain, grouped and depthwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from edgekit.lowering import lazy_tf as tf
+from edgekit.lowering.layout import Laid, channels_last
+from edgekit.lowering.node import Node
+from edgekit.lowering.registry import lowers
+from edgekit.lowering.window import Window, as_image, from_image
+
+__all__: list[str] = []
+
+
+def _refuse(node: Node) -> str | None:
+    if len(node.shape()) not in (3, 4):
+        return f"Replace the {len(node.shape()) - 2}-D convolution {node.name!r}: edgekit lowers 1-D and 2-D ones."
+    if node.constant(1) is None:
+        return f"Make the weights of {node.name!r} a constant."
+    return None
+
+
+@lowers("Conv", refuse=_refuse)
+def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
+    """Conv in NHWC. The kernel is (out, in / groups, spatial…) in ONNX; SAME where the padding equals it."""
+    window = Window.of(node, kernel=node.shape(1)[2:])
+    image = as_image(x.to(channels_last(x.rank)).value, x.rank)
+    kernel = weight.value if x.rank == 4 else tf.expand_dims(weight.value, 2)
+    groups, channels = node.integer("group", 1), node.shape()[1]
+    padding, image = window.padded(image)
+    if groups == channels and groups > 1:
+        result = _depthwise(image, kernel, groups, window, padding)
+    else:
+        result = tf.nn.conv2d(
+            image, tf.transpose(kernel, (2, 3, 1, 0)), window.strides, padding, dilations=window.dilations
+        )
+    if bias is not None:
+        result = tf.nn.bias_add(result, bias.value)
+    value = from_image(result, x.rank)
+    return replace(Laid.logical(value, node.output_shape), order=channels_last(x.rank))
+
+
+def _depthwise(image: Any, kernel: Any, groups: int, window: Window, padding: str) -> Any:
+    """One filter bank a channel: kernel (C·M, 1, H, W) as TensorFlow's (H, W, C, M)."""
+    outputs, _, height, width = kernel.shape.as_list()
+    kernel = tf.reshape(tf.transpose(kernel, (2, 3, 0, 1)), (height, width, groups, outputs // groups))
+    if max(window.dilations) == 1 and window.strides[0] == window.strides[1]:
+        return tf.nn.depthwise_conv2d(image, kernel, (1, *window.strides, 1), padding)
+    # TensorFlow's depthwise kernel knows neither unequal strides nor dilation; TFLite's grouped convolution does both.
+    kernel = tf.reshape(kernel, (height, width, 1, outputs))
+    return tf.nn.conv2d(image, kernel, window.strides, padding, dilations=window.dilations)

@@ -1,0 +1,104 @@
+"""Ops that give a tensor another shape or order: Transpose, Reshape, Squeeze, Unsqueeze, Concat, Pad."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgekit.lowering import lazy_tf as tf
+from edgekit.lowering.layout import Laid, reshaped
+from edgekit.lowering.node import Node
+from edgekit.lowering.registry import lowers
+
+__all__: list[str] = []
+
+Array = np.ndarray[Any, Any]
+
+
+@lowers("Transpose")
+def transpose(node: Node, x: Laid) -> Laid:
+    """A change of the order's tag; no byte moves until an op needs another order."""
+    source = x.unflattened()
+    axes = node.integers("perm", tuple(reversed(range(source.rank))))
+    order = tuple(axes.index(axis) for axis in source.order)
+    return Laid(source.value, node.output_shape, order)
+
+
+def _refuse_reshape(node: Node) -> str | None:
+    if sum(size is None for size in node.output_shape) > 1:
+        return f"Give {node.name!r} a fixed shape: edgekit can leave only the batch open."
+    return None
+
+
+@lowers("Reshape", "Flatten", constants=(1,), refuse=_refuse_reshape)
+def reshape(node: Node, x: Laid, _shape: Array | None = None) -> Laid:
+    """New sizes in the logical order. A flattening to (N, F) keeps the physical order and says so."""
+    shape = node.output_shape
+    if _keeps_order(x):
+        return Laid.logical(reshaped(x.value, shape), shape)
+    if len(shape) == 2 and x.order[0] == 0 and shape[0] == x.shape[0] and x.flattened is None:
+        source = x.with_all_axes()
+        source = source if source.order[0] == 0 else x.to(range(x.rank))
+        return replace(Laid.logical(reshaped(source.value, shape), shape), flattened=replace(source, value=None))
+    return Laid.logical(reshaped(x.in_logical_order(), shape), shape)
+
+
+@lowers("Squeeze", constants=(1,))
+def squeeze(node: Node, x: Laid, axes: Array | None = None) -> Laid:
+    """Drops axes of size 1."""
+    source = x.unflattened()
+    dropped = _axes(axes, source.rank) if axes is not None else {i for i, n in enumerate(source.shape) if n == 1}
+    kept = [axis for axis in range(source.rank) if axis not in dropped]
+    order = tuple(axis for axis in source.order if axis in kept)
+    value = reshaped(source.value, [source.shape[axis] for axis in order])
+    return Laid(value, node.output_shape, tuple(kept.index(axis) for axis in order))
+
+
+@lowers("Unsqueeze", constants=(1,))
+def unsqueeze(node: Node, x: Laid, axes: Array) -> Laid:
+    """Adds axes of size 1; in memory they appear where an op first needs them."""
+    source, shape = x.unflattened(), node.output_shape
+    added = _axes(axes, len(shape))
+    kept = [axis for axis in range(len(shape)) if axis not in added]
+    return Laid(source.value, shape, tuple(kept[axis] for axis in source.order))
+
+
+@lowers("Concat")
+def concat(node: Node, *parts: Laid) -> Laid:
+    """Parts side by side, in the order of the first computed one."""
+    leader = next((part for part in parts if not part.constant), parts[0]).with_all_axes()
+    values = [part.to(leader.order).value for part in parts]
+    return Laid(tf.concat(values, leader.axis(node.integer("axis"))), node.output_shape, leader.order)
+
+
+def _refuse_pad(node: Node) -> str | None:
+    if node.text("mode", "constant") not in ("constant", "reflect"):
+        return f"Pad {node.name!r} with a constant or by reflection: TFLite has no other mode."
+    pads = node.constant(1)
+    if pads is not None and (pads < 0).any():
+        return f"Replace the negative padding of {node.name!r} by a Slice."
+    return None
+
+
+@lowers("Pad", constants=(1, 2, 3), refuse=_refuse_pad)
+def pad(node: Node, x: Laid, pads: Array, value: Array | None = None, axes: Array | None = None) -> Laid:
+    """Padding in front of and behind the axes."""
+    source = x.with_all_axes()
+    padded = range(source.rank) if axes is None else [int(axis) % source.rank for axis in axes]
+    edges = [[0, 0] for _ in range(source.rank)]
+    for index, axis in enumerate(padded):
+        edges[source.axis(axis)] = [int(pads[index]), int(pads[index + len(pads) // 2])]
+    mode, filler = node.text("mode", "constant"), 0.0 if value is None else float(value)
+    result = tf.pad(source.value, edges, mode, filler) if filler else tf.pad(source.value, edges, mode)
+    return Laid(result, node.output_shape, source.order)
+
+
+def _keeps_order(x: Laid) -> bool:
+    """Whether the elements already lie as ONNX counts them."""
+    return x.flattened is None and x.big_axes(x.order) == sorted(x.big_axes(x.order))
+
+
+def _axes(axes: Array, rank: int) -> set[int]:
+    return {int(axis) % rank for axis in np.atleast_1d(axes)}
