@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from edgekit.passes.contract import Pass
 from edgekit.passes.fuse.affine import FoldAffine
+from edgekit.passes.fuse.no_ops import EliminateNoOps
 from edgekit.passes.fuse.stock import (
     EliminateDuplicates,
-    EliminateNoOps,
     FoldConstants,
     FoldPad,
     LiftConstants,

@@ -30,7 +30,7 @@ def new_constant(graph: ir.Graph, name: str, content: Array) -> ir.Value:
     """A new initializer called `name`, or that with a number if it is taken."""
     values = {value.name for node in graph for value in node.outputs} | {value.name for value in graph.inputs}
     name = _unique(name, values | set(graph.initializers))
-    tensor = ir.tensor(np.ascontiguousarray(content), name=name)
+    tensor = ir.tensor(np.require(content, requirements="C"), name=name)
     value = ir.val(name, dtype=tensor.dtype, shape=content.shape, const_value=tensor)
     graph.register_initializer(value)
     return value
@@ -57,7 +57,7 @@ def set_input_constant(node: ir.Node, index: int, content: Array, *, name: str) 
     assert isinstance(graph, ir.Graph)
     if old is not None and constant(old) is not None and feeds_only(old, node) and len(old.uses()) == 1:
         assert old.name is not None
-        old.const_value = ir.tensor(np.ascontiguousarray(content), name=old.name)
+        old.const_value = ir.tensor(np.require(content, requirements="C"), name=old.name)
         old.shape = ir.Shape(content.shape)
         return
     if index >= len(node.inputs):

@@ -1,4 +1,4 @@
-"""ONNX IR's passes and ONNX Script's rules under our contract: constants, duplicates, dead nodes, no-ops, Pad, Reshape.
+"""ONNX IR's passes and ONNX Script's rules under our contract: constants, duplicates, dead nodes, Pad, Reshape.
 
 What they leave undone is put right here: a node that they make takes the name of the node whose result it gives, graph
 outputs keep their layout and other metadata, and the notes that they leave in a node's metadata go.
@@ -22,7 +22,6 @@ from edgekit.passes.contract import Pass, PassResult
 
 __all__ = [
     "EliminateDuplicates",
-    "EliminateNoOps",
     "FoldConstants",
     "FoldPad",
     "LiftConstants",
@@ -96,32 +95,6 @@ class EliminateDuplicates(_StockPass):
             common.DeduplicateHashedInitializersPass(size_limit=_ANY_SIZE),
             common.CommonSubexpressionEliminationPass(),
         )
-
-
-class EliminateNoOps(_StockPass):
-    """Removes Identity, Dropout, and arithmetic, casts, expands and slices that change nothing."""
-
-    name = "eliminate-no-ops"
-    _rules = RewriteRuleSet(
-        [
-            rules.mul_by_1_rule,
-            rules.add_0_rule,
-            rules.sub_0_rule,
-            rules.div_by_1_rule,
-            rules.dropout_zero_rule,
-            rules.dropout_inference_rule,
-            rules.no_op_cast_rule,
-            rules.no_op_expand_rule,
-            rules.collapse_slice_rule,
-            rules.collapse_slice2_rule,
-        ],
-        commute=True,
-    )
-
-    def transform(self, model: ir.Model) -> int:
-        """The rules make Identity nodes of what does nothing."""
-        self._rules.apply_to_model(model)
-        return _shrinkage(model, common.IdentityEliminationPass())
 
 
 class FoldPad(_StockPass):

@@ -1,0 +1,82 @@
+"""Small graphs for the fusion tests, and the two questions that every one of them asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from edgekit.core.types import Layout
+from edgekit.ir.model import IR_VERSION, OPSET, Model, set_layout
+
+Array = np.ndarray[Any, Any]
+
+
+class GraphBuilder:
+    """Writes a Model node by node: `b = build(); b.model(b.op("Conv", "x", weights))`.
+
+    Inputs that are arrays become initializers; a node's name is its output's.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (3, 8, 8), *, seed: int = 0, batch: str | int = "batch") -> None:
+        self.random = np.random.default_rng(seed)
+        self._input = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, *shape])
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def normal(self, *shape: int) -> Array:
+        return self.random.standard_normal(shape).astype(np.float32)
+
+    def positive(self, *shape: int) -> Array:
+        return self.random.uniform(0.5, 2, shape).astype(np.float32)
+
+    def constant(self, value: Array) -> str:
+        name = f"const_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.require(value, requirements="C"), name))
+        return name
+
+    def op(self, op_type: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
+        name = name or f"{op_type.lower()}_{len(self._nodes)}"
+        names = [each if isinstance(each, str) else self.constant(np.asarray(each)) for each in inputs]
+        self._nodes.append(helper.make_node(op_type, names, [name], name=name, **attributes))
+        return name
+
+    def extra_outputs(self, *names: str) -> None:
+        """More outputs of the last node."""
+        self._nodes[-1].output.extend(names)
+
+    def batch_norm(self, x: str, channels: int, **attributes: Any) -> str:
+        figures = [self.positive(channels), self.normal(channels), self.normal(channels), self.positive(channels)]
+        return self.op("BatchNormalization", x, *figures, **attributes)
+
+    def model(self, *outputs: str, layout: Layout | None = None) -> Model:
+        values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self._nodes, "test", [self._input], values, self._constants)
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(proto, full_check=True)
+        model = Model(ir.from_proto(proto))
+        for value in model.graph.outputs if layout else ():
+            set_layout(value, layout)  # type: ignore[arg-type]
+        return model
+
+
+@pytest.fixture(scope="session")
+def build() -> type[GraphBuilder]:
+    return GraphBuilder
+
+
+@pytest.fixture(scope="session")
+def ops():
+    """The operators of a Model, in graph order."""
+    return lambda model: [node.op_type for node in model.graph]
+
+
+@pytest.fixture(scope="session")
+def names():
+    """The layers of a Model, in graph order."""
+    return lambda model: [node.name for node in model.graph]
