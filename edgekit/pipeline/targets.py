@@ -1,0 +1,184 @@
+"""Targets: a board is a file that says which back end serves it, what its CPU is good at, and how to recognise it."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edgekit.core.digest import digest_json
+from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.resources import resource
+from edgekit.core.types import Precision
+
+__all__ = ["Here", "Target", "is_here", "list_targets", "load_target"]
+
+_BOARD_NAME = Path("/proc/device-tree/model")
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+class Here(BaseModel):
+    """What a machine of the right architecture must show, to be the target itself; an empty table asks nothing more.
+
+    Attributes:
+        board: how the board's own name begins ("Raspberry Pi 5"), from the device tree.
+        vendor: the CPU's vendor ("GenuineIntel"), from /proc/cpuinfo.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    board: str = ""
+    vendor: str = ""
+
+
+class Target(BaseModel):
+    """A board, or a family of machines.
+
+    Attributes:
+        name: the file's name without its suffix; also the name of the output folder.
+        description: one line for `edgekit targets`.
+        note: what a user of this target should know.
+        backend: the back end that compiles for it.
+        architecture: as `uname -m` prints it.
+        cpu: the core's name, like "cortex-a76".
+        features: CPU features beyond the architecture's own, by their names in /proc/cpuinfo.
+        cores: CPU cores; None where machines of the family differ.
+        clock_mhz: highest clock in MHz; None where machines differ.
+        memory_mib: memory of the smallest variant in MiB; None where machines differ.
+        precisions: what to try when no measurement on the target can tell, the best for this CPU first.
+        channel_multiple: channel counts that fill this CPU's kernels are multiples of it.
+        device: where it runs when `--device` does not say: "local".
+        options: passed on to the back end.
+        here: how to recognise it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str
+    note: str = ""
+    backend: str
+    architecture: str
+    cpu: str
+    features: tuple[str, ...] = ()
+    cores: int | None = Field(default=None, ge=1)
+    clock_mhz: int | None = Field(default=None, ge=1)
+    memory_mib: int | None = Field(default=None, ge=1)
+    precisions: tuple[Precision, ...] = Field(min_length=1)
+    channel_multiple: int = Field(default=1, ge=1)
+    device: str = "local"
+    options: dict[str, str] = Field(default_factory=dict)
+    here: Here = Here()
+
+    @field_validator("precisions")
+    @classmethod
+    def _each_once(cls, precisions: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        if len(set(precisions)) != len(precisions):
+            message = "each precision stands once, the best first"
+            raise ValueError(message)
+        return precisions
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything the target says."""
+        return digest_json(self.model_dump(mode="json"))
+
+
+def list_targets() -> tuple[str, ...]:
+    """The names of the shipped targets, sorted."""
+    return tuple(sorted(file.stem for file in resource("targets").glob("*.toml")))
+
+
+def load_target(name: str) -> Target:
+    """The shipped target called `name`, or the one in the file at the path `name` ("./my-board.toml").
+
+    Raises:
+        UsageError: there is no such target or file.
+        InvalidInputError: the file is not a target file; names the line.
+    """
+    if name.endswith(".toml") or "/" in name:
+        file = Path(name)
+        if not file.is_file():
+            raise UsageError(
+                f"there is no target file {name}",
+                blame="the command line",
+                remedy="Name a shipped target or an existing file. Run: edgekit targets",
+            )
+        return _read(file)
+    if name not in list_targets():
+        close = difflib.get_close_matches(name, list_targets(), n=3)
+        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(
+            f"there is no target called {name!r}",
+            blame="the command line",
+            remedy=f"{meant}See all with: edgekit targets",
+        )
+    return _read(resource(f"targets/{name}.toml"))
+
+
+def is_here(target: Target) -> bool:
+    """Whether this machine is the target, so that its clock speaks for it.
+
+    The architecture must agree, and a board is recognised by its own name: an ARM server is no Raspberry Pi, and an
+    AMD machine's milliseconds are not shown under an Intel name.
+    """
+    return (
+        platform.machine() == target.architecture
+        and _text(_BOARD_NAME).startswith(target.here.board)
+        and (not target.here.vendor or target.here.vendor in _vendors())
+    )
+
+
+def _vendors() -> list[str]:
+    return re.findall(r"^vendor_id\s*:\s*(\S+)", _text(_CPU_FACTS), re.MULTILINE)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").rstrip("\0\n")
+    except OSError:
+        return ""
+
+
+def _read(file: Path) -> Target:
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _invalid(file, str(error)) from error
+    if "name" in content:
+        raise _invalid(file, "the file's own name is the target's; remove the key 'name'", _line_of("name", text))
+    try:
+        return Target.model_validate({"name": file.stem, **content})
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [part for part in first["loc"] if isinstance(part, str)]
+        if first["type"] == "extra_forbidden":
+            raise _invalid(file, _unknown_key(keys), _line_of(keys[-1], text)) from error
+        message = f"{'.'.join(keys)}: {first['msg'].removeprefix('Value error, ')}"
+        raise _invalid(file, message, _line_of(keys[0], text)) from error
+
+
+def _unknown_key(keys: list[str]) -> str:
+    schema: type[BaseModel] = Here if keys[0] == "here" and len(keys) > 1 else Target
+    close = difflib.get_close_matches(keys[-1], schema.model_fields, n=1)
+    return f"there is no key {'.'.join(keys)!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _line_of(key: str, text: str) -> int | None:
+    """The line where `key` or the table `key` stands, counted from 1."""
+    found = re.search(rf"^\s*\[?{re.escape(key)}\s*[=\]]", text, re.MULTILINE)
+    return text.count("\n", 0, found.end()) + 1 if found else None
+
+
+def _invalid(file: Path, what: str, line: int | None = None) -> InvalidInputError:
+    place = f"{file}, line {line}" if line else str(file)
+    return InvalidInputError(
+        f"the target file {place}: {what}",
+        blame="your target file",
+        remedy=f"Compare with a shipped one: {resource('targets/raspberry-pi-5.toml')}",
+    )
