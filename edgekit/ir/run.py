@@ -31,8 +31,14 @@ def run(model: Model, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     return run_bytes(ir.to_proto(model.proto).SerializeToString(), feeds)
 
 
-def run_bytes(model: bytes | str, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    """Like `run`, for any ONNX model: serialised, or the path of its file (which then finds its external data)."""
+def run_bytes(model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]], batch: int | None = None) -> Arrays:
+    """Like `run`, for any serialised ONNX model.
+
+    Args:
+        model: the serialised model.
+        feeds: as for `run`.
+        batch: how many samples at once where the model leaves that open; None for all.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -42,7 +48,7 @@ def run_bytes(model: bytes | str, feeds: Mapping[str, np.ndarray[Any, Any]]) -> 
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     leading = {i.name: i.shape[0] for i in session.get_inputs() if i.name in feeds and i.shape}
-    batch = next((size for size in leading.values() if isinstance(size, int)), None)
+    batch = next((size for size in leading.values() if isinstance(size, int)), batch)
     samples = max((len(feeds[name]) for name in leading), default=1)
     if batch is None or batch == samples:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -1,0 +1,143 @@
+"""Which format a model file really has, from its first bytes: no ML package, nothing of the file is executed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edgekit.core.errors import InvalidInputError
+
+__all__ = ["detect"]
+
+_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".onnx": "onnx"}
+_NAMES = {"keras": "a Keras archive", "h5": "an HDF5 file", "onnx": "an ONNX model"}
+_TORCH_EXPORT = (
+    "Export it to ONNX where it was trained:\n"
+    '    torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "model.onnx", opset_version=18)'
+)
+_RE_EXPORT = "Save it again with the tool that made it."
+_HEAD_BYTES = 16
+_GRAPH_FIELD = 7
+
+
+def detect(path: Path) -> str:
+    """The format of the model file at `path`: "keras", "h5" or "onnx".
+
+    Raises:
+        InvalidInputError: the file is missing, empty, unreadable, damaged, of a format that edgekit doesn't read, or
+            its name promises another format than its content has.
+    """
+    _require_file(path)
+    head = _head(path)
+    found = _format(path, head)
+    promised = _FORMATS.get(path.suffix.lower())
+    if found is None:
+        what = f"not {_NAMES[promised]}, or a damaged one" if promised else "in no format that edgekit knows"
+        raise _error(f"{path} is {what}", f"{_RE_EXPORT} edgekit reads .keras, .h5 and .onnx.")
+    if found != promised:
+        suffix = next(suffix for suffix, name in _FORMATS.items() if name == found)
+        raise _error(
+            f"{path} is {_NAMES[found]}, but its name says otherwise",
+            f"Give it its right name:\n    mv {path} {path.with_suffix(suffix)}",
+        )
+    return found
+
+
+def _error(cause: str, remedy: str) -> InvalidInputError:
+    return InvalidInputError(cause, blame="your model file", remedy=remedy)
+
+
+def _require_file(path: Path) -> None:
+    if (path / "saved_model.pb").exists():
+        raise _error(
+            f"{path} is a TensorFlow SavedModel, which is not supported yet",
+            'Save the Keras model itself:\n    model.save("model.keras")',
+        )
+    if path.is_dir():
+        raise _error(f"{path} is a folder, not a model file", "Name the model file in it.")
+    if not path.exists():
+        raise _error(f"there is no file {path}", "Check the path.")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise _error(f"{path} can't be read: {error.strerror}", f"Run: chmod u+r {path}") from error
+    if not head:
+        raise _error(f"{path} is empty (0 bytes)", "Copy it again: the transfer was probably cut off.")
+    return head
+
+
+def _format(path: Path, head: bytes) -> str | None:
+    """The format by content, or None for an unknown one; formats that we know and don't read are errors."""
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "h5"
+    if head.startswith(b"PK\x03\x04"):
+        return _zip_format(path)
+    if head[4:8] == b"TFL3":
+        raise _error(
+            f"{path} is a TFLite model, which is not supported yet as a source",
+            "Give the model that it was made from (.keras, .h5 or .onnx).",
+        )
+    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise _pickle_error(path)
+    return "onnx" if _is_onnx(path) else None
+
+
+def _zip_format(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _error(f"{path} is a damaged or truncated archive: {error}", _RE_EXPORT) from error
+    if any(name.endswith("data.pkl") for name in names):
+        raise _pickle_error(path)
+    return "keras" if "config.json" in names else None
+
+
+def _pickle_error(path: Path) -> InvalidInputError:
+    return _error(
+        f"{path} is a Python pickle{' from PyTorch' if path.suffix in ('.pt', '.pth') else ''}: opening one runs the "
+        "code in it, so edgekit never does",
+        _TORCH_EXPORT,
+    )
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether the file is a protobuf message from end to end, with the field that holds an ONNX graph."""
+    with path.open("rb") as stream:
+        try:
+            return _GRAPH_FIELD in set(_fields(stream, path.stat().st_size))
+        except ValueError:
+            return False
+
+
+def _fields(stream: BinaryIO, size: int) -> Iterator[int]:
+    """Numbers of the top-level protobuf fields; contents are skipped, not read."""
+    while stream.tell() < size:
+        tag = _varint(stream)
+        if tag & 7 == 0:
+            _varint(stream)
+        elif tag & 7 == 2:
+            stream.seek(_varint(stream), 1)
+        else:
+            raise ValueError("a wire type that ONNX's model message does not use")
+        if stream.tell() > size:
+            raise ValueError("truncated")
+        yield tag >> 3
+
+
+def _varint(stream: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError("truncated")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a varint that does not end")

@@ -1,0 +1,131 @@
+"""The import stage: any source format in, a Model out, held against the source framework's own answers every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import BrokenPromiseError
+from edgekit.core.types import Layout, TensorSpec
+from edgekit.formats.detection import detect
+from edgekit.formats.source import Source
+from edgekit.ir.model import Model, set_layout
+from edgekit.ir.run import Arrays, max_relative, probe_specs, run
+
+__all__ = ["PARITY_LIMIT", "import_model"]
+
+PARITY_LIMIT = 1e-4
+_SAMPLES = 4
+_FEW_CHANNELS = {1, 3, 4}
+
+
+def import_model(
+    source: str,
+    out: str,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    trust_model: bool = False,  # noqa: FBT001, FBT002 - a child's entry point: called by name from JSON
+    custom_objects: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Import the model file `source` and write `out`/model.onnx. Runs in a child process: the file may be hostile.
+
+    Args:
+        source: path of a .keras, .h5, .hdf5 or .onnx file.
+        out: an existing folder.
+        input_shapes: sizes for the axes that the model leaves open: name → all sizes, batch included.
+        trust_model: run code that the file carries.
+        custom_objects: "module:NAME" with the classes of custom Keras layers.
+        seed: seed of the inputs on which the source and the Model are compared.
+
+    Returns:
+        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "labels", "warnings"}
+
+    Raises:
+        InvalidInputError: the file, or an argument about it, is not valid.
+        UnsupportedOpError: the network has an op that a Model can't hold.
+        BrokenPromiseError: the Model does not answer as the source does.
+    """
+    read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
+    feeds = probe_specs(read.inputs, seed, _samples(read.inputs))
+    expected = read.answer(feeds)
+    model = _to_model(read, seed)
+    difference = max_relative(run(model, feeds), expected)
+    if not difference <= PARITY_LIMIT:
+        raise BrokenPromiseError(
+            f"the imported model differs from {read.runtime} by {difference:.2g} (relative; the limit is {PARITY_LIMIT:g})",
+            blame="edgekit",
+            remedy="Report the model's layers with the output of: edgekit inspect MODEL --debug",
+        )
+    model.save(Path(out) / "model.onnx")
+    return {
+        "format": read.format,
+        "parity": {"runtime": read.runtime, "max_relative": difference, "samples": len(next(iter(feeds.values())))},
+        "params": _parameters(model),
+        "labels": [],
+        "warnings": [*read.warnings, *_doubts(expected)],
+    }
+
+
+def _read(
+    path: Path, input_shapes: Mapping[str, Sequence[int]], custom_objects: str | None, *, trust_model: bool
+) -> Source:
+    file_format = detect(path)
+    if file_format == "onnx":
+        from edgekit.formats.onnx import read_onnx
+
+        return read_onnx(path, input_shapes)
+    from edgekit.formats.keras import read_keras
+
+    return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)
+
+
+def _samples(specs: Sequence[TensorSpec]) -> int:
+    """A few samples, in whole batches where the source fixes its batch."""
+    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or 1
+    return batch * max(1, _SAMPLES // batch)
+
+
+def _to_model(read: Source, seed: int) -> Model:
+    from edgekit.formats.layer_names import name_after_layers
+    from edgekit.passes.normalise import normalise
+
+    model = normalise(read.proto, seed)
+    if read.layers:
+        name_after_layers(model.proto, read.layers)
+    for values, specs in ((model.graph.inputs, model.inputs), (model.graph.outputs, model.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            set_layout(value, _layout(spec, read.layouts.get(spec.name)))
+    return model
+
+
+def _layout(spec: TensorSpec, known: Layout | None) -> Layout:
+    """What the axes mean: as the source says, or by the number of channels that images have."""
+    if len(spec.shape) == 2:
+        return Layout.NC
+    if len(spec.shape) != 4:
+        return Layout.ND
+    if known:
+        return known
+    if spec.shape[1] in _FEW_CHANNELS:
+        return Layout.NCHW
+    return Layout.NHWC if spec.shape[3] in _FEW_CHANNELS else Layout.ND
+
+
+def _parameters(model: Model) -> int:
+    """Number of floating-point weights."""
+    return sum(
+        v.const_value.size
+        for v in model.graph.initializers.values()
+        if v.const_value and v.dtype and v.dtype.is_floating_point()
+    )
+
+
+def _doubts(expected: Arrays) -> list[str]:
+    return [
+        f"the output {name!r} is NaN or infinite for ordinary random inputs"
+        for name, value in expected.items()
+        if value.dtype.kind == "f" and not np.isfinite(value).all()
+    ]

@@ -1,0 +1,48 @@
+"""What needs no input is computed once, and what has no effect is taken out."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+__all__ = ["clean"]
+
+# A constant may not outgrow this by folding (a Tile or an Expand of a few bytes could make gigabytes).
+_MAX_ELEMENTS = 1 << 26
+
+
+def clean(model: ir.Model) -> None:
+    """Fold constants into initializers, drop Identity, Dropout and dead nodes, and compute in float32 throughout."""
+    from onnxscript.optimizer import fold_constants_ir
+
+    lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    for _ in range(2):
+        fold_constants_ir(
+            model, onnx_shape_inference=True, input_size_limit=_MAX_ELEMENTS, output_size_limit=_MAX_ELEMENTS
+        )
+        lift(model)
+        common.IdentityEliminationPass()(model)
+        common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+    common.ClearMetadataAndDocStringPass()(model)
+    _to_float32(model.graph)
+
+
+def _to_float32(graph: ir.Graph) -> None:
+    """Double precision becomes single, wherever a graph states it: weights, values, casts and constants in attributes."""
+    for weight in list(graph.initializers.values()):
+        if weight.dtype == ir.DataType.DOUBLE and weight.const_value is not None:
+            weight.const_value = ir.tensor(weight.const_value.numpy().astype(np.float32), name=weight.name)
+    for value in (*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)):
+        if value.dtype == ir.DataType.DOUBLE:
+            value.dtype = ir.DataType.FLOAT
+    for node in graph:
+        for attribute in list(node.attributes.values()):
+            if attribute.type == ir.AttributeType.INT and attribute.name in ("to", "dtype"):
+                if attribute.as_int() == ir.DataType.DOUBLE:
+                    node.attributes[attribute.name] = ir.AttrInt64(attribute.name, ir.DataType.FLOAT)
+            elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == ir.DataType.DOUBLE:
+                single = ir.tensor(attribute.as_tensor().numpy().astype(np.float32))
+                node.attributes[attribute.name] = ir.AttrTensor(attribute.name, single)

@@ -1,0 +1,57 @@
+"""The shape of every value, for a batch of a given size."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from edgekit.core.errors import UnsupportedOpError
+
+__all__ = ["Shapes", "infer_shapes"]
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
+    """The static shape of every value by name; types are filled into `model`.
+
+    Args:
+        model: a graph whose inputs have static sizes, but for the batch in front.
+        batch: the size of every input's first axis, or None to leave the inputs as they are.
+
+    Raises:
+        UnsupportedOpError: the shape of a value depends on the data; names layer and operator.
+    """
+    proto = ir.to_proto(model)
+    for value in (*proto.graph.output, *proto.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    if batch is not None:
+        for value in proto.graph.input:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True).graph
+    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    shapes: Shapes = {value.name or "": _sizes(types[value.name or ""]) for value in model.graph.inputs}
+    for node in model.graph:
+        for value in node.outputs:
+            name = value.name or ""
+            known = types.get(name)
+            if (
+                known is None
+                or not known.HasField("shape")
+                or not all(d.HasField("dim_value") for d in known.shape.dim)
+            ):
+                if not name or not (value.uses() or value.is_graph_output()):
+                    continue
+                raise UnsupportedOpError(
+                    f"the shape of what the layer {node.name!r} ({node.op_type}) gives depends on the data",
+                    blame="your model",
+                    remedy="Export the network without this step, and do it in your program.",
+                )
+            shapes[name] = _sizes(known)
+            value.dtype = ir.DataType(known.elem_type)
+    return shapes
+
+
+def _sizes(kind: onnx.TypeProto.Tensor) -> tuple[int, ...]:
+    return tuple(size.dim_value for size in kind.shape.dim)
