@@ -1,9 +1,10 @@
-"""The command line: one file a verb. Each verb calls the library and prints; nothing heavy is imported before it runs."""
+"""The command line: one file a verb. Each calls the library and prints; nothing heavy is imported before it runs."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -12,12 +13,17 @@ from edgekit.core.errors import EdgekitError
 
 __all__ = ["app", "main"]
 
+# \b keeps the lines of a paragraph as they are.
 _EPILOG = """
 Start here:  edgekit build digits-cnn --target raspberry-pi-5 --target intel-cpu
 
-Exit codes: 0 done · 1 defect of edgekit · 2 usage · 3 op unsupported · 4 accuracy gate · 5 speed, size or memory gate ·
-6 device out of reach · 7 not reproducible · 8 integrity · 9 invalid input · 10 tool or extra missing · 11 ran otherwise
-than promised · 12 unproven under --strict or --require · 130 interrupted
+\b
+Exit codes:
+  0 done                  5 speed, size, memory gate   10 tool or extra missing
+  1 defect of edgekit     6 device out of reach        11 ran otherwise than promised
+  2 usage                 7 not reproducible           12 unproven (--strict, --require)
+  3 op unsupported        8 integrity, signature       130 interrupted
+  4 accuracy gate         9 invalid input
 """
 
 app = typer.Typer(
@@ -26,6 +32,8 @@ app = typer.Typer(
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: rich's costs more CPU than everything else that --help does.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for verb in (build, init, inspect, validate, bench, compare, targets, doctor):
@@ -33,7 +41,7 @@ for verb in (build, init, inspect, validate, bench, compare, targets, doctor):
 
 
 @app.callback(invoke_without_command=True)
-def _root(*, version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+def _root(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         from edgekit import __version__
 

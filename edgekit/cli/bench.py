@@ -13,17 +13,21 @@ __all__ = ["register"]
 
 _HELP = """Time an artifact on this machine: warm-up, then single inferences; p50, p90, p99, CPU time, first, load.
 
+\b
 Example:  edgekit bench build/digits-cnn/intel-cpu
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("bench", help=_HELP)(_bench)
+    app.command("bench", help=_HELP, short_help="Time an artifact.")(_bench)
 
 
 def _bench(
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A target's folder, or a .tflite, .xml or .onnx.")],
+    *,
+    artifact: Annotated[
+        Path, typer.Argument(metavar="ARTIFACT", help="A target's folder, or a .tflite, .xml or .onnx.")
+    ],
     threads: Threads = None,
     max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="End the timing then.")] = 20.0,
     as_json: AsJson = False,

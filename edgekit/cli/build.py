@@ -14,18 +14,21 @@ __all__ = ["register"]
 
 _HELP = """Take MODEL to a proven artifact for each target.
 
+\b
 Example:  edgekit build digits-cnn --target raspberry-pi-5 --target intel-cpu
 
+\b
 Example:  edgekit build model.h5 -t raspberry-pi-4 --data photos/ --normalize 0..1 --max-drop 0.5
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("build", help=_HELP)(_build)
+    app.command("build", help=_HELP, short_help="Make proven artifacts from a model.")(_build)
 
 
 def _build(
+    *,
     model: ModelArgument,
     targets: Annotated[
         list[str], typer.Option("--target", "-t", metavar="T", help="A target, or a file of one; may be given again.")
@@ -71,7 +74,7 @@ def _build(
     threads: Threads = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Batch size of the artifact.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
-    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Instead of the target's own.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Not the target's own.")] = None,
     input_shape: InputShape = None,
     trust_model: Annotated[
         bool, typer.Option("--trust-model", help="Allow code inside the model file (Keras Lambda layers) to run.")

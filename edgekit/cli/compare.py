@@ -13,16 +13,18 @@ __all__ = ["register"]
 
 _HELP = """Time A against each B, interleaved, and say whether the difference is real.
 
+\b
 Example:  edgekit compare build/a/intel-cpu build/b/intel-cpu
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("compare", help=_HELP)(_compare)
+    app.command("compare", help=_HELP, short_help="Time artifacts against each other.")(_compare)
 
 
 def _compare(
+    *,
     a: Annotated[Path, typer.Argument(metavar="A", help="A target's folder, or a .tflite, .xml or .onnx.")],
     b: Annotated[list[Path], typer.Argument(metavar="B …", help="What to compare it with.")],
     threads: Threads = None,

@@ -12,16 +12,18 @@ __all__ = ["register"]
 
 _HELP = """Check this machine: packages, runtimes, the store, memory and disk.
 
+\b
 Example:  edgekit doctor --target intel-cpu
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("doctor", help=_HELP)(_doctor)
+    app.command("doctor", help=_HELP, short_help="Check this machine.")(_doctor)
 
 
 def _doctor(
+    *,
     target: Annotated[
         str | None, typer.Option("--target", "-t", metavar="T", help="Only what this target needs.")
     ] = None,

@@ -13,16 +13,18 @@ __all__ = ["register"]
 
 _HELP = """Write edgekit.toml for MODEL: every key of a recipe, with its meaning and default.
 
+\b
 Example:  edgekit init model.onnx && edgekit build model.onnx --config edgekit.toml -t raspberry-pi-5
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("init", help=_HELP)(_init)
+    app.command("init", help=_HELP, short_help="Write the recipe of a model.")(_init)
 
 
 def _init(
+    *,
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = Path("edgekit.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,

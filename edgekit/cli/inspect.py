@@ -13,18 +13,22 @@ __all__ = ["register"]
 
 _HELP = """Show a model's layers with shapes, parameters and MACs, and what each target can't take.
 
+\b
 Example:  edgekit inspect model.onnx --target raspberry-pi-5
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("inspect", help=_HELP)(_inspect)
+    app.command("inspect", help=_HELP, short_help="Show a model's layers and what targets take.")(_inspect)
 
 
 def _inspect(
+    *,
     model: ModelArgument,
-    targets: Annotated[list[str] | None, typer.Option("--target", "-t", metavar="T", help="May be given again.")] = None,
+    targets: Annotated[
+        list[str] | None, typer.Option("--target", "-t", metavar="T", help="May be given again.")
+    ] = None,
     input_shape: InputShape = None,
     as_json: AsJson = False,
     debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help

@@ -51,7 +51,8 @@ def print_inspection(inspection: Inspection) -> None:
 def print_metrics(metrics: Sequence[Metric]) -> None:
     """One row a metric, the float model's value beside the artifact's where there is one."""
     rows = [
-        (m.name, _number(m.float), _number(m.artifact), _number(m.drop), _interval(m), m.unit, str(m.n)) for m in metrics
+        (m.name, _number(m.float), _number(m.artifact), _number(m.drop), _interval(m), m.unit, str(m.n))
+        for m in metrics
     ]
     print_rows(("metric", "float", "artifact", "drop", "95 % interval", "unit", "n"), rows)
 

@@ -12,16 +12,18 @@ __all__ = ["register"]
 
 _HELP = """List the targets, or show one.
 
+\b
 Example:  edgekit targets raspberry-pi-5
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("targets", help=_HELP)(_targets)
+    app.command("targets", help=_HELP, short_help="List the targets, or show one.")(_targets)
 
 
 def _targets(
+    *,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A target, or a file of one.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
@@ -35,7 +37,9 @@ def _targets(
         documents = [target.model_dump(mode="json") | {"is_here": is_here(target)} for target in shown]
         print_json({"schema_version": 1, "targets": documents})
     elif name:
-        rows = [(key, _text(value)) for key, value in shown[0].model_dump(mode="json").items() if value not in ("", None)]
+        rows = [
+            (key, _text(value)) for key, value in shown[0].model_dump(mode="json").items() if value not in ("", None)
+        ]
         print_rows(("", name), rows)
     else:
         print_rows(

@@ -144,7 +144,9 @@ def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Re
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     if any(given.get("data", {}).get(key) for key in ("data", "train", "none")):
         # A source on the command line replaces the file's, whichever way the file gave it.
-        content["data"] = {k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}}
+        content["data"] = {
+            k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}
+        }
     merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in {*content, *given}}
     return _validate(merged, UsageError, "the command line", "the command line")
 

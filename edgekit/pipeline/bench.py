@@ -98,7 +98,7 @@ def compare(a: Runnable, b: Runnable, *, threads: int = 1, max_seconds: float = 
 
 
 def _ratio_interval(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
-    """Percentile bootstrap (Efron 1979) of the ratio of medians; pairs stay together, because they met the same noise."""
+    """Percentile bootstrap (Efron 1979) of the ratio of medians; pairs, which met the same noise, stay together."""
     count = min(len(first), len(second))
     random = np.random.default_rng(seed)
     ratios = []

@@ -84,7 +84,11 @@ def _manifest(
             "parity": job.original.report["parity"],
         },
         "target": {"name": target.target.name, "digest": target.target.digest},
-        "backend": {"name": target.backend.name, "version": target.backend.version, "tools": dict(target.backend.tools())},
+        "backend": {
+            "name": target.backend.name,
+            "version": target.backend.version,
+            "tools": dict(target.backend.tools()),
+        },
         "artifact": {
             "files": [file.name for file in artifact.files],
             "digest": artifact.digest,

@@ -53,9 +53,7 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
     def work(folder: Path) -> Any:
         from edgekit.devices.local import measure
 
-        measure(
-            model.path, inputs=samples.path, outputs=folder / "answers.npz", runtime="onnxruntime", timing=False
-        )
+        measure(model.path, inputs=samples.path, outputs=folder / "answers.npz", runtime="onnxruntime", timing=False)
 
     inputs = {"model": model.digest, "samples": samples.key, "bench": _script(), "host": _host()}
     entry = store.make("reference", title, inputs, work)
@@ -152,9 +150,7 @@ def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceM
         arrays = load_arrays(samples.path)
         np.savez(folder / "samples.npz", **_rearranged(arrays, model.inputs, own))  # type: ignore[arg-type]
 
-    entry = store.make(
-        "arrange", "", {"samples": samples.key, "from": model.inputs, "to": own}, work, quiet=True
-    )
+    entry = store.make("arrange", "", {"samples": samples.key, "from": model.inputs, "to": own}, work, quiet=True)
     return Samples(entry.file("samples.npz"), entry.key)
 
 

@@ -19,8 +19,8 @@ from edgekit.pipeline.store import Entry, Store
 
 __all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "resolve_model"]
 
-_IMPORT_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", "onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
-_FUSE_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
+_ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
+_KERAS_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", *_ONNX_TOOLS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
         "format": detected,
         "options": options.model_dump(mode="json", exclude={"path"}),
         "seed": seed,
-        "tools": _versions(_IMPORT_TOOLS if detected != "onnx" else _FUSE_TOOLS),
+        "tools": _versions(_ONNX_TOOLS if detected == "onnx" else _KERAS_TOOLS),
     }
 
     def work(folder: Path) -> Any:
@@ -117,7 +117,7 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
             blame="edgekit",
         )
 
-    inputs = {"model": model.digest, "seed": seed, "tools": _versions(_FUSE_TOOLS)}
+    inputs = {"model": model.digest, "seed": seed, "tools": _versions(_ONNX_TOOLS)}
     return _source_model(store.make("fuse", "fuse operators", inputs, work))
 
 
@@ -125,8 +125,8 @@ def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: 
     """Read, split and preprocess the data; without data, make up calibration samples."""
     from edgekit.data.fingerprint import fingerprint
 
-    sources = {"data": data.data, "train_data": data.train, "eval_data": data.eval}
-    sources = {key: value for key, value in sources.items() if value}
+    named = {"data": data.data, "train_data": data.train, "eval_data": data.eval}
+    sources = {key: value for key, value in named.items() if value}
     request: dict[str, Any] = {
         "inputs": to_json(model.inputs),
         "preprocess": to_json(data.preprocess),

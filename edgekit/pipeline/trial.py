@@ -20,7 +20,7 @@ from edgekit.pipeline.stages import Data, SourceModel, compile_plan
 from edgekit.pipeline.store import Store
 from edgekit.pipeline.targets import Target
 
-__all__ = ["GOLDEN_TOLERANCE", "Job", "Trial", "TargetJob"]
+__all__ = ["GOLDEN_TOLERANCE", "Job", "TargetJob", "Trial"]
 
 GOLDEN_TOLERANCE = 1e-4
 _GOLDEN_SAMPLES = 8
@@ -206,7 +206,7 @@ class TargetJob:
         proof = self.backend.prove(artifact.plan, measured.account)
         if proof.violations:
             raise BrokenPromiseError(
-                f"{artifact.path.name} was promised as {proof.promised} and ran otherwise: {'; '.join(proof.violations)}",
+                f"{artifact.path.name} should be {proof.promised} and ran otherwise: {'; '.join(proof.violations)}",
                 blame=f"the back end {self.backend.name} on this model",
                 remedy="Build it in a precision that the runtime keeps: --precision fp32, or --precision auto",
             )
