@@ -92,7 +92,7 @@ def _save(model: Any, folder: Path) -> None:
     from edgekit.formats.importer import import_model
 
     path = folder / f"{model.name}.keras"
-    uncompiled = keras.models.clone_model(model)
+    uncompiled = keras.Model.from_config(model.get_config())
     uncompiled.set_weights(model.get_weights())
     uncompiled.save(path)
     with tempfile.TemporaryDirectory() as workdir:
