@@ -101,7 +101,7 @@ def _serialised(proto: onnx.ModelProto) -> bytes:
     original = onnx.ModelProto()
     original.CopyFrom(proto)
     original.ir_version = min(proto.ir_version, _RUNTIME_IR_VERSION)
-    return original.SerializeToString()
+    return bytes(original.SerializeToString())
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:

@@ -66,7 +66,7 @@ def _scoped_calls(layers: Mapping[Any, str], batch_norm: type) -> Iterator[None]
     import tensorflow as tf
 
     paths = {id(layer): path for layer, path in layers.items()}
-    kinds = {type(layer) for layer in layers}
+    kinds: set[Any] = {type(layer) for layer in layers}
 
     def scoped(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
@@ -81,22 +81,22 @@ def _scoped_calls(layers: Mapping[Any, str], batch_norm: type) -> Iterator[None]
     own = {kind: kind.__dict__.get("call") for kind in kinds}
     try:
         for kind in kinds:
-            call = _normalise_batch(kind) if issubclass(kind, batch_norm) else kind.call  # type: ignore[attr-defined]
-            kind.call = scoped(call)  # type: ignore[attr-defined]
+            call = _normalise_batch(kind) if issubclass(kind, batch_norm) else kind.call
+            kind.call = scoped(call)
         yield
     finally:
         for kind, call in own.items():
             if call is None:
-                del kind.call  # type: ignore[attr-defined]
+                del kind.call
             else:
-                kind.call = call  # type: ignore[attr-defined]
+                kind.call = call
 
 
-def _normalise_batch(kind: type) -> Callable[..., Any]:
+def _normalise_batch(kind: Any) -> Callable[..., Any]:
     """The inference form of a BatchNormalization layer as the one TensorFlow op that ONNX knows as such."""
     import tensorflow as tf
 
-    general: Callable[..., Any] = kind.call  # type: ignore[attr-defined]
+    general: Callable[..., Any] = kind.call
 
     @functools.wraps(general)
     def call(self: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -139,10 +139,11 @@ def _to_onnx(concrete: Any, inputs: Sequence[str], outputs: Sequence[str]) -> on
                 graph, opset=OPSET, input_names=own_inputs, output_names=own_outputs, tensors_to_rename=renamed
             )
             converted = optimizer.optimize_graph(converted, catch_errors=False, optimizers=stages)
-            return converted.make_model("edgekit")
+            proto: onnx.ModelProto = converted.make_model("edgekit")
     except Exception as error:
         raise UnsupportedOpError(
             f"the model has an op without an ONNX form: {' '.join(str(error).split())[:300]}",
             blame="your model",
-            remedy="Replace the layer by one that exports: Conv, Dense, pooling, element-wise and activation layers do.",
+            remedy="Replace the layer by ones that export, like convolutions, Dense, pooling and activations.",
         ) from error
+    return proto

@@ -9,7 +9,7 @@ from onnx_ir.passes import common
 __all__ = ["clean"]
 
 # A constant may not outgrow this by folding (a Tile or an Expand of a few bytes could make gigabytes).
-_MAX_ELEMENTS = 1 << 26
+_LIMIT = 1 << 26
 
 
 def clean(model: ir.Model) -> None:
@@ -18,20 +18,17 @@ def clean(model: ir.Model) -> None:
 
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     for _ in range(2):
-        fold_constants_ir(
-            model, onnx_shape_inference=True, input_size_limit=_MAX_ELEMENTS, output_size_limit=_MAX_ELEMENTS
-        )
+        fold_constants_ir(model, onnx_shape_inference=True, input_size_limit=_LIMIT, output_size_limit=_LIMIT)
         lift(model)
         common.IdentityEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
-    common.RemoveUnusedFunctionsPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     _to_float32(model.graph)
 
 
 def _to_float32(graph: ir.Graph) -> None:
-    """Double precision becomes single, wherever a graph states it: weights, values, casts and constants in attributes."""
+    """Double precision becomes single wherever a graph states it: weights, values, casts, constants in attributes."""
     for weight in list(graph.initializers.values()):
         if weight.dtype == ir.DataType.DOUBLE and weight.const_value is not None:
             weight.const_value = ir.tensor(weight.const_value.numpy().astype(np.float32), name=weight.name)

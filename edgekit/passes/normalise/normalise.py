@@ -10,9 +10,11 @@ import onnx_ir as ir
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
 from edgekit.passes.normalise.batch import free_batch
+from edgekit.passes.normalise.batch_norm import unwrap_batch_norm
 from edgekit.passes.normalise.fold import clean
 from edgekit.passes.normalise.names import name_nodes
 from edgekit.passes.normalise.opset import to_opset
+from edgekit.passes.normalise.shapes import infer_shapes
 from edgekit.passes.normalise.support import refuse_foreign_ops, refuse_what_is_left
 
 __all__ = ["bind_sizes", "normalise"]
@@ -39,6 +41,7 @@ def normalise(proto: onnx.ModelProto, seed: int = 0) -> Model:
     clean(model)
     refuse_what_is_left(model)
     name_nodes(model.graph)
+    unwrap_batch_norm(model.graph, infer_shapes(model))
     free = free_batch(Model(model), seed)
     fixed = [value for value in free.inputs if value.shape and value.shape[0] not in (None, 1)]
     if fixed:
@@ -61,9 +64,7 @@ def bind_sizes(proto: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]]
     inputs = {value.name: value for value in bound.graph.input}
     unknown = sorted(set(input_shapes) - set(inputs))
     if unknown:
-        raise _error(
-            f"the model has no input called {unknown[0]!r}; its inputs are {', '.join(inputs)}", "Use one of them."
-        )
+        raise _error(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(inputs)}", "Use one of them.")
     for name, value in inputs.items():
         _bind(value, input_shapes.get(name))
     return bound
@@ -74,10 +75,9 @@ def _bind(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> None:
     own = [dim.dim_value or None for dim in tensor.shape.dim] if tensor.HasField("shape") else None
     sizes = list(given) if given is not None else own
     written = "unknown" if own is None else "×".join(str(size or "?") for size in own)
-    if given is not None and own is not None:
-        if len(given) != len(own) or any(o not in (None, g) for o, g in zip(own, given, strict=True)):
-            text = ",".join(map(str, given))
-            raise _error(f"--input-shape {value.name}={text} contradicts the model's own {written}", "Only ? is open.")
+    if given is not None and own is not None and not _fits(given, own):
+        text = ",".join(map(str, given))
+        raise _error(f"--input-shape {value.name}={text} contradicts the model's own {written}", "Only ? is open.")
     if sizes is not None and sizes and sizes[0] is None:
         sizes[0] = 1
     if sizes is None or None in sizes:
@@ -90,6 +90,10 @@ def _bind(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> None:
     tensor.shape.Clear()
     for size in sizes:
         tensor.shape.dim.add().dim_value = size
+
+
+def _fits(given: Sequence[int], own: Sequence[int | None]) -> bool:
+    return len(given) == len(own) and all(o in (None, g) for o, g in zip(own, given, strict=True))
 
 
 def _error(cause: str, remedy: str) -> InvalidInputError:

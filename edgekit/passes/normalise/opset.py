@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx.inliner
 import onnx.version_converter
@@ -9,10 +11,13 @@ import onnx.version_converter
 from edgekit.core.errors import UnsupportedOpError
 from edgekit.ir.model import IR_VERSION, OPSET
 
-__all__ = ["opset_of", "to_opset"]
+__all__ = ["to_opset"]
+
+# Its scales and biases became one a channel in opset 21; every other operator was only widened.
+_CHANGED = {"GroupNormalization"}
 
 
-def opset_of(proto: onnx.ModelProto) -> int:
+def _opset_of(proto: onnx.ModelProto) -> int:
     """The version of the standard operators that the model is written in."""
     return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
@@ -23,7 +28,7 @@ def to_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         UnsupportedOpError: an operator has no equivalent there.
     """
-    version = opset_of(proto)
+    version = _opset_of(proto)
     try:
         if version < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
@@ -45,10 +50,7 @@ def _downgrade(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     Most later versions of an operator only take more types. Attributes that `OPSET` does not know may go only while
     they have their default.
     """
-    newer = sorted(
-        {n.op_type for n in proto.graph.node if onnx.defs.get_schema(n.op_type, version).since_version > OPSET}
-    )
-    functions = [op for op in newer if _is_function(op, version) and not _known(op)]
+    functions = [op for op in sorted({node.op_type for node in proto.graph.node}) if _is_new_function(op, version)]
     if functions:
         chosen = [("", op) for op in functions]
         proto = onnx.inliner.inline_selected_functions(proto, chosen, inline_schema_functions=True)
@@ -62,18 +64,18 @@ def _downgrade(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     return relabelled
 
 
-def _is_function(op: str, version: int) -> bool:
-    schema = onnx.defs.get_schema(op, version)
-    return bool(schema.has_function or schema.has_context_dependent_function)
+def _is_new_function(op: str, version: int) -> bool:
+    """Whether `OPSET` does not know the operator, or by another meaning, and ONNX spells it in simpler ones."""
+    schema: Any = onnx.defs.get_schema(op, version)
+    return (op in _CHANGED or not _known(op)) and (schema.has_function or schema.has_context_dependent_function)
 
 
 def _known(op: str) -> bool:
-    """Whether `OPSET` has the operator, with a meaning that its later versions only widen."""
     try:
         onnx.defs.get_schema(op, OPSET)
     except onnx.defs.SchemaError:
         return False
-    return op != "GroupNormalization"
+    return True
 
 
 def _drop_new_defaults(node: onnx.NodeProto, version: int) -> None:

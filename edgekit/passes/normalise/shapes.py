@@ -36,12 +36,8 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
         for value in node.outputs:
             name = value.name or ""
             known = types.get(name)
-            if (
-                known is None
-                or not known.HasField("shape")
-                or not all(d.HasField("dim_value") for d in known.shape.dim)
-            ):
-                if not name or not (value.uses() or value.is_graph_output()):
+            if known is None or not _is_static(known):
+                if not value.uses() and not value.is_graph_output():
                     continue
                 raise UnsupportedOpError(
                     f"the shape of what the layer {node.name!r} ({node.op_type}) gives depends on the data",
@@ -51,6 +47,10 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
             shapes[name] = _sizes(known)
             value.dtype = ir.DataType(known.elem_type)
     return shapes
+
+
+def _is_static(kind: onnx.TypeProto.Tensor) -> bool:
+    return kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim)
 
 
 def _sizes(kind: onnx.TypeProto.Tensor) -> tuple[int, ...]:
