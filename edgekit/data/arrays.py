@@ -41,7 +41,7 @@ def from_arrays(
 
     An array in the input's shape is taken as it is. Channels in the other place are moved, missing or extra axes of
     size 1 are mended, and a note says so. Numbers are fed as they are unless `preprocess.normalize` asks for a scale:
-    then an image input's numbers count as pixels of 0..255, or of 0..1 where none is above 1.
+    then an image input's numbers count as pixels of 0..255, or of 0..1 where none is above 1; negative ones are refused.
 
     Raises:
         InvalidInputError: a missing key, no samples, wrong shapes, NaN, or targets that no output can have.
@@ -124,13 +124,19 @@ def _shaper(array: NDArray[Any], spec: TensorSpec, name: str, notes: list[str]) 
 
 def _scaler(array: NDArray[Any], spec: TensorSpec, request: Request, notes: list[str]) -> _Scale:
     """From a sample in the input's shape to the numbers that the model wants."""
-    shape = image_shape(spec)
-    if shape is None or request.preprocess.normalize == "none":
-        if request.preprocess.normalize != "none":
-            notes.append(f"{spec.name!r} takes no image: --normalize is not applied to it")
+    shape, wanted = image_shape(spec), request.preprocess.normalize
+    if wanted == "none":
         return lambda sample: sample.astype(np.float32)
-    unit = array.dtype.kind == "f" and array.size > 0 and float(array.max()) <= 1
+    if shape is None:
+        notes.append(f"{spec.name!r} takes no image: --normalize is not applied to it")
+        return lambda sample: sample.astype(np.float32)
+    if float(array.min()) < 0:
+        raise bad_data(
+            f"--normalize {wanted} wants pixels, the array for {spec.name!r} holds negative numbers",
+            "It is normalised already: leave out --normalize, or give pixels of 0..255.",
+        )
+    unit = array.dtype.kind == "f" and float(array.max()) <= 1
     if unit:
-        notes.append(f"{spec.name!r} holds values of 0..1: scaled from there to {request.preprocess.normalize}")
+        notes.append(f"{spec.name!r} holds values of 0..1: scaled from there to {wanted}")
     factor = 255.0 if unit else 1.0
     return lambda sample: normalize(sample * factor, request.preprocess, shape)

@@ -1,0 +1,98 @@
+"""Without labels: how closely an artifact follows the float model. Agreement of the classes, and SQNR.
+
+No single figure tells a good artifact from a broken one. Plain agreement bounds the loss of accuracy, but a constant
+answer reaches 98 % where the float model nearly always says the same: the worst class shows that. SQNR sees what an
+argmax hides, but a constant answer can be close where the outputs hardly vary: SQNR over the best constant shows that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.data.metrics.classification import classify
+from edgekit.data.metrics.figure import Figure, points
+from edgekit.report.intervals import paired_mean, wilson
+
+__all__ = ["Activation", "activation_of", "agreement_figures", "sqnr_figures"]
+
+Activation = Literal["softmax", "sigmoid"]
+
+# float32 carries 24 bits: a probability below that beside 1 is 0, and a ratio above that is "the same".
+_EPSILON = 2.0**-24
+_MAX_DB = 20 * 24 * math.log10(2)
+_RARE = 10
+
+
+def activation_of(output: NDArray[Any]) -> Activation | None:
+    """What an output's numbers look like: shares that add up to 1, a single probability, or neither."""
+    if output.shape[-1] > 1 and (output >= 0).all() and np.allclose(output.sum(axis=-1), 1, atol=1e-3):
+        return "softmax"
+    if output[0].size == 1 and ((output >= 0) & (output <= 1)).all():
+        return "sigmoid"
+    return None
+
+
+def agreement_figures(reference: NDArray[Any], answer: NDArray[Any]) -> list[Figure]:
+    """Agreement of the predicted classes, in points: over all samples, averaged over the classes, in the worst class.
+
+    A class is one that the float model predicts; those that it predicts fewer than 10 times are taken as one.
+    """
+    truth = classify(reference)
+    same = classify(answer, like=reference) == truth
+    n = len(same)
+    classes, counts = np.unique(truth, return_counts=True)
+    groups = [same[truth == label] for label, count in zip(classes, counts, strict=True) if count >= _RARE]
+    rare = same[np.isin(truth, classes[counts < _RARE])]
+    groups += [rare] if len(rare) else []
+    worst = min(groups, key=lambda group: float(group.mean()))
+    # Each sample's weight makes the mean over samples the mean over groups.
+    weighted = np.concatenate([group * (n / len(groups) / len(group)) for group in groups])
+    return [
+        _agreement("agreement", n, float(same.mean()), wilson(int(same.sum()), n)),
+        _agreement("balanced_agreement", n, float(weighted.mean()), paired_mean(weighted)),
+        _agreement("worst_class_agreement", len(worst), float(worst.mean()), wilson(int(worst.sum()), len(worst))),
+    ]
+
+
+def sqnr_figures(reference: NDArray[Any], answer: NDArray[Any], activation: str | None) -> list[Figure]:
+    """Signal-to-quantization-noise ratio in dB (power of the float model's output ÷ power of the difference).
+
+    After a softmax or sigmoid it is taken before it, on the logits that give the same probabilities (the centred
+    logarithm, the log-odds), and called "logits_sqnr". The second figure says how far that is above the best constant
+    answer, each output element's own mean.
+    """
+    before, after = (_logits(output, activation).reshape(len(output), -1) for output in (reference, answer))
+    signal, noise = float(np.mean(before**2)), float(np.mean((before - after) ** 2))
+    spread = float(np.mean((before - before.mean(axis=0)) ** 2))
+    name = "logits_sqnr" if activation in ("softmax", "sigmoid") else "sqnr"
+    return [
+        Figure(name, "dB", True, len(before), _decibel(signal, noise)),  # noqa: FBT003
+        Figure(f"{name}_over_constant", "dB", True, len(before), _decibel(spread, noise)),  # noqa: FBT003
+    ]
+
+
+def _agreement(name: str, n: int, share: float, interval: tuple[float, float] | None) -> Figure:
+    return Figure(name, "points", True, n, 100 * share, None, points(interval))  # noqa: FBT003
+
+
+def _logits(output: NDArray[Any], activation: str | None) -> NDArray[np.float64]:
+    values = np.asarray(output, np.float64)
+    if activation == "softmax":
+        logs = np.log(np.clip(values, _EPSILON, 1))
+        return np.asarray(logs - logs.mean(axis=-1, keepdims=True))
+    if activation == "sigmoid":
+        inside = np.clip(values, _EPSILON, 1 - _EPSILON)
+        return np.asarray(np.log(inside / (1 - inside)))
+    return values
+
+
+def _decibel(signal: float, noise: float) -> float:
+    """10 × log10 of the ratio, within what float32 can tell."""
+    if noise == 0:
+        return _MAX_DB
+    ratio = 10 * math.log10(signal / noise) if signal > 0 else -_MAX_DB
+    return max(-_MAX_DB, min(_MAX_DB, ratio))

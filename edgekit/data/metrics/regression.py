@@ -1,0 +1,51 @@
+"""Regression with targets: explained variance (R²), mean squared and mean absolute error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.data.metrics.figure import Figure
+from edgekit.data.spec import bad_data
+from edgekit.report.intervals import paired_mean
+
+__all__ = ["target_figures"]
+
+
+def target_figures(reference: NDArray[Any], answer: NDArray[Any], targets: NDArray[Any]) -> list[Figure]:
+    """The figures of a regression, R² (in points) first.
+
+    R² is what the gate goes by: an error has the data's own unit, a point of R² is 1 % of the targets' variance
+    whatever that unit, so one default limit serves every model.
+
+    Args:
+        reference, answer, targets: (n, …), the same shape.
+
+    Raises:
+        InvalidInputError: all targets are equal.
+    """
+    n = len(targets)
+    truth = targets.reshape(n, -1).astype(np.float64)
+    variance = float(np.mean((truth - truth.mean(axis=0)) ** 2))
+    if variance == 0:
+        raise bad_data(
+            f"all {n} targets are equal; no metric tells a good model from a constant one",
+            "Add samples with other targets, or add --no-labels to judge by the float model's answers instead.",
+        )
+    before, after = (output.reshape(n, -1).astype(np.float64) - truth for output in (reference, answer))
+    squared = (before**2).mean(axis=1), (after**2).mean(axis=1)
+    absolute = np.abs(before).mean(axis=1), np.abs(after).mean(axis=1)
+    explained = 100 * (1 - squared[0] / variance), 100 * (1 - squared[1] / variance)
+    return [
+        _mean("r2", "points", explained, higher_is_better=True),
+        _mean("mse", "", squared, higher_is_better=False),
+        _mean("mae", "", absolute, higher_is_better=False),
+    ]
+
+
+def _mean(name: str, unit: str, pair: tuple[NDArray[Any], NDArray[Any]], *, higher_is_better: bool) -> Figure:
+    before, after = pair
+    interval = paired_mean(before - after)
+    return Figure(name, unit, higher_is_better, len(before), float(after.mean()), float(before.mean()), interval)

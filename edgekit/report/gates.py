@@ -1,0 +1,245 @@
+"""Gates: what was asked held against what was found. Pure: figures in, verdicts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from edgekit.core.types import EvidenceKind, Gate, Metric
+from edgekit.report.intervals import Interval, resolved, samples_to_settle
+from edgekit.report.units import parse_duration_ms, parse_size
+
+__all__ = [
+    "Evidence", "Limits", "combine", "default_max_drop", "inside_accuracy", "judge", "parse_duration_ms",
+    "parse_size", "passed", "with_resolved",
+]  # fmt: skip
+
+ACCURACY_CODE, COST_CODE, UNPROVEN_CODE = 4, 5, 12
+# The interleaved CPU-median ratio of equal models repeats to within this.
+SPEED_RESOLUTION = 0.02
+# Each sample on which two classifiers disagree can cost one right answer or win one: 2 points of disagreement are
+# taken to stand for 1 point of accuracy.
+DISAGREEMENT_PER_POINT = 2.0
+MIN_CLASS_AGREEMENT = 80.0
+# At a drop of 1 point. A classifier's logits: an error of a tenth of their size. Outputs of whose meaning nothing is
+# known (a detector's background anchors count like its faces) are only guarded against being broken: half the signal,
+# twice the signal or another signal are below 10 dB. Labels or --metric judge them properly.
+MIN_LOGITS_SQNR, MIN_SQNR = 20.0, 10.0
+# An artifact nearer to the float model than this to the best constant has not shown that it does more than a constant.
+MIN_OVER_CONSTANT = 3.0
+
+_ACCURACY_GATES = frozenset({"max-drop", "min-agreement", "min-class-agreement", "min-sqnr"})
+_NOT_RUN = "the target's own device did not run it"
+
+
+class Limits(Protocol):
+    """What was asked for; None is not asked. `edgekit.core.recipe.GateSection` is one."""
+
+    @property
+    def max_drop(self) -> float | None:
+        """Largest drop against the original float model, in the metric's unit; 1 where not asked."""
+
+    @property
+    def min_speedup(self) -> float | None:
+        """Float's time ÷ the artifact's, on the same back end, device and threads; 1 where not asked."""
+
+    @property
+    def max_latency_ms(self) -> float | None:
+        """p90 of wall time on the target's own device."""
+
+    @property
+    def max_size_bytes(self) -> int | None:
+        """Of the artifact's files."""
+
+    @property
+    def max_memory_bytes(self) -> int | None:
+        """Peak growth through load and inference on the target's own device."""
+
+    @property
+    def strict(self) -> bool:
+        """The accuracy verdict must be resolved, and no gate unproven."""
+
+    @property
+    def require(self) -> str | None:
+        """Evidence that must come from the target's own device.
+
+        "measured": accuracy and speed, measured; "emulated": accuracy, at least in emulation.
+        """
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found out about an artifact.
+
+    Attributes:
+        metrics: as `edgekit.data.metrics.evaluate` gives them, the gated one first; empty without data.
+        ratio: artifact ÷ original float model; None where the target's own device did not run both.
+        p90_ms: wall time on the target's own device, or None.
+        size_bytes: of the artifact's files.
+        memory_bytes: on the target's own device, or None.
+        kind: how the target's own device answered, measured or emulated; None where only this host did.
+    """
+
+    metrics: tuple[Metric, ...] = ()
+    ratio: float | None = None
+    p90_ms: float | None = None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    kind: EvidenceKind | None = None
+
+
+def judge(limits: Limits, evidence: Evidence) -> tuple[tuple[Gate, ...], int]:
+    """The gates that apply, accuracy first, and the exit code.
+
+    The code is 0, 4 (accuracy), 5 (speed, size, memory) or 12 (unproven though it was asked for, or under `strict`
+    or `require`), the lowest that applies.
+    """
+    gates = (*_accuracy(limits.max_drop, evidence.metrics), *_cost(limits, evidence), *_required(limits, evidence))
+    return gates, combine(_code(gate, strict=limits.strict) for gate in gates)
+
+
+def passed(gates: Sequence[Gate]) -> bool | None:
+    """Whether the gates hold: False where one failed; None where accuracy, or one that was asked for, is unproven.
+
+    A default speed gate that no board was there to prove does not stand in the way.
+    """
+    if any(gate.passed is False for gate in gates):
+        return False
+    needed = [gate.passed for gate in gates if gate.asked or gate.name in _ACCURACY_GATES]
+    return None if None in needed else True
+
+
+def combine(codes: Iterable[int]) -> int:
+    """The exit code of several outcomes: the lowest that is not 0."""
+    return min((code for code in codes if code), default=0)
+
+
+def default_max_drop(asked: float | None) -> float:
+    """The accuracy limit that holds: what was asked, or 1 point."""
+    return 1.0 if asked is None else asked
+
+
+def inside_accuracy(metrics: Sequence[Metric], max_drop: float | None) -> bool:
+    """Whether the accuracy gates hold on these metrics; without any there is nothing that they could object to."""
+    return not metrics or all(gate.passed for gate in _accuracy(max_drop, metrics))
+
+
+def with_resolved(metrics: Sequence[Metric], gates: Sequence[Gate]) -> tuple[Metric, ...]:
+    """The metrics, with the accuracy gate's `resolved` put to the gated one, the first."""
+    return tuple(
+        replace(metric, resolved=gates[0].resolved) if index == 0 else metric for index, metric in enumerate(metrics)
+    )
+
+
+def _code(gate: Gate, *, strict: bool) -> int:
+    if gate.passed is False:
+        return ACCURACY_CODE if gate.name in _ACCURACY_GATES else COST_CODE
+    unproven = gate.passed is None and (gate.asked or strict)
+    unresolved = strict and gate.resolved is False
+    return UNPROVEN_CODE if unproven or unresolved else 0
+
+
+def _accuracy(max_drop: float | None, metrics: Sequence[Metric]) -> list[Gate]:
+    asked, limit = max_drop is not None, default_max_drop(max_drop)
+    if not metrics:
+        return [Gate("max-drop", limit, None, None, asked, note="there is no data to measure the accuracy on")]
+    if metrics[0].drop is None:
+        return _fidelity(metrics, limit, asked=asked)
+    gated = metrics[0]
+    sign = 1 if gated.higher_is_better else -1
+    interval = gated.ci95 and _flipped(gated.ci95, sign)
+    return [_gate("max-drop", limit, sign * gated.drop, interval, gated.n, at_most=True, asked=asked)]
+
+
+def _fidelity(metrics: Sequence[Metric], max_drop: float, *, asked: bool) -> list[Gate]:
+    """Without labels: a classifier's agreement as a whole and in its worst class, and SQNR."""
+    gates = []
+    for metric_name, gate_name, limit in (
+        ("agreement", "min-agreement", 100 - DISAGREEMENT_PER_POINT * max_drop),
+        ("worst_class_agreement", "min-class-agreement", MIN_CLASS_AGREEMENT),
+    ):
+        if found := _named(metrics, metric_name):
+            worst = min(found, key=_value)
+            gates.append(_gate(gate_name, limit, _value(worst), worst.ci95, worst.n, at_most=False, asked=asked))
+    classifiers = {_output(metric) for metric in _named(metrics, "agreement")}
+    judged = [m for m in _named(metrics, "logits_sqnr") if _output(m) in classifiers] or [
+        *_named(metrics, "logits_sqnr"),
+        *_named(metrics, "sqnr"),
+    ]
+    # A looser or tighter drop moves the error power that is let through in proportion.
+    limit = (MIN_LOGITS_SQNR if classifiers else MIN_SQNR) - 10 * math.log10(max(max_drop, 0.01))
+    return [*gates, _sqnr_gate(min(judged, key=_value), metrics, limit, asked=asked)]
+
+
+def _sqnr_gate(metric: Metric, metrics: Sequence[Metric], limit: float, *, asked: bool) -> Gate:
+    name = f"{metric.name.partition(':')[0]}_over_constant"
+    over = next(_value(other) for other in _named(metrics, name) if _output(other) == _output(metric))
+    gate = _gate("min-sqnr", limit, _value(metric), None, metric.n, at_most=False, asked=asked)
+    if gate.passed and over < MIN_OVER_CONSTANT:
+        note = "the float model answers nearly the same to all these samples: a constant would do as well"
+        return replace(gate, passed=None, note=note)
+    return gate
+
+
+def _gate(
+    name: str, limit: float, value: float, interval: Interval | None, n: int, *, at_most: bool, asked: bool
+) -> Gate:
+    """A gate on a figure with an interval; says how many samples would settle an open verdict."""
+    sign = 1 if at_most else -1
+    upward = interval and _flipped(interval, sign)
+    settled = resolved(sign * value, upward, sign * limit)
+    note = ""
+    if upward and not settled:
+        needed = samples_to_settle(sign * value, upward, sign * limit, n)
+        note = f"about {needed:,} samples would settle it" if needed else "no number of samples would settle it"
+    return Gate(name, limit, value, sign * value <= sign * limit, asked, settled, note)
+
+
+def _flipped(interval: Interval, sign: int) -> Interval:
+    return interval if sign > 0 else (-interval[1], -interval[0])
+
+
+def _named(metrics: Sequence[Metric], name: str) -> list[Metric]:
+    return [metric for metric in metrics if metric.name.partition(":")[0] == name]
+
+
+def _output(metric: Metric) -> str:
+    return metric.name.partition(":")[2]
+
+
+def _value(metric: Metric) -> float:
+    return float(metric.artifact)
+
+
+def _cost(limits: Limits, evidence: Evidence) -> list[Gate]:
+    """Speed, latency, size, memory. The first has a default; the others are there where they were asked for."""
+    asked = limits.min_speedup is not None
+    least = 1.0 if limits.min_speedup is None else limits.min_speedup
+    if evidence.ratio is None:
+        gates = [Gate("min-speedup", least, None, None, asked, note=_NOT_RUN)]
+    else:
+        fast = evidence.ratio * least <= 1 + SPEED_RESOLUTION
+        gates = [Gate("min-speedup", least, 1 / evidence.ratio, fast, asked)]
+    for name, most, value in (
+        ("max-latency", limits.max_latency_ms, evidence.p90_ms),
+        ("max-size", limits.max_size_bytes, evidence.size_bytes),
+        ("max-memory", limits.max_memory_bytes, evidence.memory_bytes),
+    ):
+        if most is not None and value is None:
+            gates.append(Gate(name, most, None, None, asked=True, note=_NOT_RUN))
+        elif most is not None and value is not None:
+            gates.append(Gate(name, most, value, value <= most, asked=True))
+    return gates
+
+
+def _required(limits: Limits, evidence: Evidence) -> list[Gate]:
+    """`--require`: whether the target's own device answered in the way that was asked for."""
+    if limits.require is None:
+        return []
+    measured = limits.require == EvidenceKind.MEASURED
+    kinds = (EvidenceKind.MEASURED,) if measured else (EvidenceKind.MEASURED, EvidenceKind.EMULATED)
+    proven = bool(evidence.metrics) and evidence.kind in kinds and (evidence.ratio is not None or not measured)
+    note = "" if proven else f"the target's own device gave no {limits.require} evidence"
+    return [Gate("require", limits.require, evidence.kind, True if proven else None, asked=True, note=note)]
