@@ -273,9 +273,11 @@ def import_runtime(path: str, runtime: str | None) -> Any:
     if not names:
         known = ", ".join(RUNTIMES_BY_SUFFIX)
         raise invalid("no runtime is known for %s (known: %s)" % (path, known), "your command", "Name one: --runtime.")
+    modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
+    # Importing OpenVINO reports home, unless the package that does so can't be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     reasons = []
     for name in names:
-        modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
         try:
             return importlib.import_module(modules.get(name, name))
         except Exception as error:  # noqa: BLE001 - a runtime built for another numpy fails in many ways
@@ -360,8 +362,11 @@ class Session:
         raise NotImplementedError
 
     def account(self) -> dict[str, Any]:
-        """The runtime's own account: bytes of constants by type, executed ops by precision."""
+        """The runtime's own account: bytes of constants, and of weights alone, by type; executed ops by precision."""
         raise NotImplementedError
+
+
+TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
 class TFLiteSession(Session):
@@ -411,10 +416,12 @@ class TFLiteSession(Session):
         compute = Tally()
         for op in ops:
             compute.add(op["op_name"], tflite_precision(op, constants, tensors), delegated=op["index"] in delegated)
-        storage: dict[str, int] = {}
-        for index in constants:
-            add_bytes(storage, np.dtype(tensors[index]["dtype"]).name, tensors[index]["shape"], tensors[index]["dtype"])
-        return {"storage": storage, "compute": compute.as_json()}
+        weights = {tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
+        return {
+            "storage": tflite_bytes(tensors[index] for index in constants),
+            "weights": tflite_bytes(tensors[index] for index in constants & weights),
+            "compute": compute.as_json(),
+        }
 
 
 def tflite_tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
@@ -425,14 +432,31 @@ def tflite_tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
     return Tensor(name, shape, np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
 
 
+def tflite_weights(op: dict[str, Any], ops: Sequence[dict[str, Any]]) -> int:
+    """The tensor that holds an op's weights: its second operand, or what that was dequantized from."""
+    producers = {int(index): op for op in ops for index in op["outputs"]}
+    index = int(op["inputs"][1])
+    while index in producers and producers[index]["op_name"] == "DEQUANTIZE":
+        index = int(producers[index]["inputs"][0])
+    return index
+
+
+def tflite_bytes(tensors: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Bytes of tensors by element type."""
+    total: dict[str, int] = {}
+    for tensor in tensors:
+        add_bytes(total, np.dtype(tensor["dtype"]).name, tensor["shape"], tensor["dtype"])
+    return total
+
+
 def tflite_precision(op: dict[str, Any], constants: set[int], tensors: dict[int, dict[str, Any]]) -> str:
     """The type an op computes in: its result's; "float32×int8" where float activations meet integer weights."""
     if not len(op["outputs"]):
         return "none"
     result = np.dtype(tensors[int(op["outputs"][0])]["dtype"]).name
     weights = [np.dtype(tensors[int(i)]["dtype"]).name for i in op["inputs"][1:2] if int(i) in constants]
-    weighted = op["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
-    return "%s×%s" % (result, weights[0]) if weighted and weights and weights[0] != result else result
+    mixed = op["op_name"] in TFLITE_WEIGHTED and weights and weights[0] != result
+    return "%s×%s" % (result, weights[0]) if mixed else result
 
 
 def inside(delegate: dict[str, Any], ops: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -484,24 +508,66 @@ class OpenVINOSession(Session):
 
     def account(self) -> dict[str, Any]:
         """Constants of the file; executed layers with the precision that the CPU plugin chose for them."""
-        storage: dict[str, int] = {}
-        for op in self._model.get_ordered_ops():
-            if op.get_type_name() == "Constant":
-                kind = op.get_output_element_type(0).to_dtype()
-                add_bytes(storage, np.dtype(kind).name, op.get_output_shape(0), kind)
+        ops = self._model.get_ordered_ops()
+        constants = [op for op in ops if op.get_type_name() == "Constant"]
+        weights = {weight.get_name() for op in ops for weight in openvino_weights(op)}
         compute = Tally()
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
-            kind, precision = (info[key].astype(str) for key in ("layerType", "runtimePrecision"))
+            kind, precision, kernel = (
+                info[key].astype(str) for key in ("layerType", "runtimePrecision", "primitiveType")
+            )
             if kind not in ("Const", "Input", "Output"):
-                compute.add(kind, NUMPY_NAMES.get(precision.lower(), precision.lower()))
-        return {"storage": storage, "compute": compute.as_json()}
+                compute.add(kind, openvino_precision(precision, kernel))
+        return {
+            "storage": openvino_bytes(constants),
+            "weights": openvino_bytes(op for op in constants if op.get_name() in weights),
+            "compute": compute.as_json(),
+        }
 
 
+OPENVINO_WEIGHTED = (
+    "Convolution",
+    "GroupConvolution",
+    "ConvolutionBackpropData",
+    "GroupConvolutionBackpropData",
+    "MatMul",
+)
+OPENVINO_UNPACKING = ("Convert", "Subtract", "Multiply", "FakeQuantize", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
 NUMPY_NAMES = {
     "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64",
     "boolean": "bool",
 }  # fmt: skip
+
+
+def openvino_precision(precision: str, kernel: str) -> str:
+    """What a layer of the execution graph computes in.
+
+    `runtimePrecision` says f16 where float16 weights feed a float32 kernel; the kernel's own name ends in what it
+    computes in ("brgconv_avx512_f32"), but calls both integer types I8.
+    """
+    computed = kernel.rpartition("_")[2].lower()
+    name = computed if computed in NUMPY_NAMES and computed != "i8" else precision.lower()
+    return NUMPY_NAMES.get(name, name)
+
+
+def openvino_weights(op: Any) -> Iterator[Any]:
+    """The constant that holds an op's weights, behind what unpacks them."""
+    if op.get_type_name() in OPENVINO_WEIGHTED:
+        source = op.input_value(1).get_node()
+        while source.get_type_name() in OPENVINO_UNPACKING:
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "Constant":
+            yield source
+
+
+def openvino_bytes(constants: Iterable[Any]) -> dict[str, int]:
+    """Bytes of constants by element type."""
+    total: dict[str, int] = {}
+    for op in constants:
+        kind = op.get_output_element_type(0).to_dtype()
+        add_bytes(total, np.dtype(kind).name, op.get_output_shape(0), kind)
+    return total
 
 
 def static_shape(shape: Any) -> list[int]:
@@ -566,7 +632,7 @@ class OnnxRuntimeSession(Session):
             if event.get("cat") == "Node" and "output_type_shape" in details:
                 types = [kind for output in details["output_type_shape"] for kind in output]
                 compute.add(details["op_name"], {"float": "float32"}.get(types[0], types[0]) if types else "none")
-        return {"storage": {}, "compute": compute.as_json()}
+        return {"storage": {}, "weights": {}, "compute": compute.as_json()}
 
 
 def onnx_tensor(value: Any) -> Tensor:
@@ -738,7 +804,11 @@ class Timing(NamedTuple):
 
 
 def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, report: Reporter) -> Iterator[Timing]:
-    """Time all artifacts inference by inference in turn, so that whatever else the machine does hits all alike."""
+    """Time all artifacts inference by inference in turn, so that whatever else the machine does hits all alike.
+
+    Each timed inference follows untimed ones of the same artifact: else a small model pays, by up to a sixth of its
+    time, for the caches that a large one before it took.
+    """
     for _ in range(arguments.warmup):
         for session in sessions:
             session.invoke()
@@ -746,17 +816,26 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
     total, deadline = arguments.repeats * arguments.runs, time.perf_counter() + arguments.max_seconds
     gc.collect()
     gc.disable()
-    for done in range(total):
+    for done in range(1, total + 1):
         for session, timing in zip(sessions, timings):
+            run_in(session)
             cpu, wall = time.process_time_ns(), time.perf_counter_ns()
             session.invoke()
             timing.wall.append((time.perf_counter_ns() - wall) / 1e6)
             timing.cpu.append((time.process_time_ns() - cpu) / 1e6)
-        report("timing", (done + 1) / total)
-        if time.perf_counter() > deadline and done >= 2:
+        report("timing", done / total)
+        if time.perf_counter() > deadline and done >= 3:
             break
     gc.enable()
     return iter(timings)
+
+
+def run_in(session: Session) -> None:
+    """Run at least once, and for half a millisecond."""
+    until = time.perf_counter_ns() + 500_000
+    session.invoke()
+    while time.perf_counter_ns() < until:
+        session.invoke()
 
 
 def ratio(first: Timing | None, other: Timing | None) -> dict[str, float] | None:

@@ -160,10 +160,12 @@ class Account:
     Attributes:
         storage: bytes of constants per element type ("float32", "float16", "int8", "int32", …).
         compute: op types with the precision they really ran in.
+        weights: the part of `storage` that is weights of convolutions and matrix products: no biases, no scales.
     """
 
     storage: tuple[tuple[str, int], ...]
     compute: tuple[OpAccount, ...]
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

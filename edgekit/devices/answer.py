@@ -36,6 +36,7 @@ class _Op(_Part):
 
 class _Account(_Part):
     storage: dict[str, int]
+    weights: dict[str, int] = {}
     compute: list[_Op]
 
 
@@ -140,5 +141,6 @@ def _timing(item: _Artifact) -> Timing | None:
 def _account(account: _Account) -> Account:
     return Account(
         storage=tuple(sorted(account.storage.items())),
+        weights=tuple(sorted(account.weights.items())),
         compute=tuple(OpAccount(**op.model_dump()) for op in account.compute),
     )

@@ -1,0 +1,114 @@
+"""Model → OpenVINO IR: fp32 from the Model, the other precisions from that fp32 IR."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.openvino.ir_file import write
+from edgekit.backends.openvino.quantize import quantize
+from edgekit.backends.openvino.quiet import import_openvino, silence
+from edgekit.backends.openvino.support import unsupported_ops
+from edgekit.core.digest import digest_files
+from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
+from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
+from edgekit.ir.model import Model
+
+__all__ = ["compile_model"]
+
+# OpenVINO computes in bfloat16 by itself where the CPU has it: nothing of ours runs in a precision nobody named.
+_RUNTIME_OPTIONS = (("INFERENCE_PRECISION_HINT", "f32"),)
+
+
+def compile_model(request: CompileRequest) -> Artifact:
+    """Compile as `OpenVINOBackend.compile` promises."""
+    _check(request)
+    source = Model.load(request.model)
+    with silence():
+        model = _float_model(request, source)
+        if request.plan.default is Precision.INT8:
+            model = quantize(model, request)
+        path = request.workdir / "model.xml"
+        min_runtime = write(
+            model,
+            path,
+            layers=frozenset(node.name or "" for node in source.graph.all_nodes()),
+            notes={
+                "preprocess": to_json(request.preprocess),
+                **({"labels": list(request.labels)} if request.labels else {}),
+            },
+            fp16=request.plan.default is Precision.FP16,
+        )
+    files = (path, path.with_suffix(".bin"))
+    return Artifact(
+        backend="openvino",
+        files=files,
+        digest=digest_files(files),
+        plan=request.plan,
+        runtime_options=_RUNTIME_OPTIONS,
+        min_runtime=min_runtime,
+        inputs=_static(source.inputs, request.batch),
+        outputs=_static(source.outputs, request.batch),
+    )
+
+
+def _check(request: CompileRequest) -> None:
+    if request.io != "float32":
+        raise UsageError(
+            f"an OpenVINO model takes and gives float32, not {request.io}",
+            blame="your --io",
+            remedy="Leave --io out for this target; OpenVINO quantizes inputs inside the model.",
+        )
+    mixed = {precision for _, precision in request.plan.layers} - {request.plan.default}
+    if mixed and (request.plan.default is not Precision.INT8 or mixed != {Precision.FP32}):
+        raise UsageError(
+            f"OpenVINO can keep single layers of an int8 model in fp32, but not {', '.join(sorted(mixed))} in "
+            f"{request.plan.default}",
+            blame="your recipe",
+            remedy="Name such layers with fp32, in a plan whose default is int8.",
+        )
+    missing = unsupported_ops(request.model)
+    if missing:
+        layer, op, remedy = missing[0]
+        raise UnsupportedOpError(
+            f"OpenVINO has no {op} (layer {layer}{f', and {len(missing) - 1} more' if missing[1:] else ''})",
+            blame="your model",
+            remedy=remedy,
+        )
+
+
+def _float_model(request: CompileRequest, source: Model) -> Any:
+    """The fp32 `openvino.Model`; the baseline where there is one, so that precisions differ in nothing else."""
+    ov = import_openvino()
+    if request.baseline is not None:
+        return ov.Core().read_model(request.baseline.path)
+    try:
+        model = ov.convert_model(request.model)
+    except ov.frontend.OpConversionFailure as error:
+        raise UnsupportedOpError(
+            f"OpenVINO can't convert the model: {_gist(str(error))}",
+            blame="your model",
+            remedy="Run: edgekit inspect MODEL, or build for a tflite target.",
+        ) from error
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"OpenVINO refuses the model: {_gist(str(error))}",
+            blame="your model",
+            remedy="Check it with onnx.checker; if it is sound, run again with --debug and report the log.",
+        ) from error
+    model.reshape({spec.name: list(spec.with_batch(request.batch)) for spec in source.inputs})
+    return model
+
+
+def _gist(message: str) -> str:
+    """The lines of an OpenVINO exception that say something: not the C++ file, the check, or the headings."""
+    lines = [line.strip() for line in message.splitlines()]
+    telling = [
+        line for line in lines if line and not line.startswith(("Check ", "FrontEnd API", "Summary", "Exception"))
+    ]
+    return " ".join(telling)[:300]
+
+
+def _static(specs: tuple[TensorSpec, ...], batch: int) -> tuple[TensorSpec, ...]:
+    return tuple(dataclasses.replace(spec, shape=spec.with_batch(batch)) for spec in specs)

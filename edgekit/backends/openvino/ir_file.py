@@ -1,0 +1,101 @@
+"""Writes an OpenVINO model so that the same model gives the same, small bytes.
+
+As it comes, the .xml holds names from a counter of the process, the path of its source, and blanks; for a small
+network it outweighs the weights. Only what a reader can do without is left out: equal constants are stored and declared
+once, tensor names stay on inputs and outputs only, layers keep their names.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.backends.openvino.quiet import import_openvino
+
+__all__ = ["write"]
+
+# The first OpenVINO release with each operation set.
+_RELEASES = {
+    8: "2022.1", 9: "2022.2", 10: "2022.3", 11: "2023.0", 12: "2023.1", 13: "2023.2", 14: "2024.2", 15: "2024.4",
+    16: "2025.1",
+}  # fmt: skip
+
+
+def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str, Any], fp16: bool) -> str:
+    """Write `model` as `path` (.xml) and the .bin beside it.
+
+    Args:
+        model: an `openvino.Model`; it is changed.
+        layers: names that belong to the user's network and stay; other ops are numbered.
+        notes: what goes under "edgekit" in the file's own metadata, each value as JSON.
+        fp16: store float constants as float16.
+
+    Returns:
+        The oldest release that reads the file, like "openvino 2022.1", or "" when not known.
+    """
+    _share_constants(model)
+    _drop_inner_tensor_names(model)
+    _name_repeatably(model, layers)
+    for key in list(model.rt_info.keys()):
+        del model.rt_info[key]
+    for key, value in notes.items():
+        model.set_rt_info(json.dumps(value, separators=(",", ":"), sort_keys=True), ["edgekit", key])
+    import_openvino().save_model(model, path, compress_to_fp16=fp16)
+    tree = ET.parse(path)  # noqa: S314 - OpenVINO wrote it a line earlier
+    _strip_blanks(tree.getroot())
+    tree.write(path, encoding="utf-8", xml_declaration=True)
+    return _oldest_release(tree.getroot())
+
+
+def _share_constants(model: Any) -> None:
+    """Let equal constants be one: a FakeQuantize comes with its input range stated again as its output range."""
+    first: dict[tuple[str, str, bytes], Any] = {}
+    for op in _constants(model):
+        key = (op.get_element_type().get_type_name(), str(op.get_output_shape(0)), op.get_data().tobytes())
+        kept = first.setdefault(key, op)
+        if kept is not op:
+            for reader in op.output(0).get_target_inputs():
+                reader.replace_source_output(kept.output(0))
+
+
+def _constants(model: Any) -> list[Any]:
+    return [op for op in model.get_ordered_ops() if op.get_type_name() == "Constant"]
+
+
+def _drop_inner_tensor_names(model: Any) -> None:
+    borders = {port.get_any_name() for port in (*model.inputs, *model.outputs) if port.get_names()}
+    for op in model.get_ordered_ops():
+        for port in op.outputs():
+            if not borders & port.get_names():
+                port.set_names(set())
+
+
+def _name_repeatably(model: Any, layers: Collection[str]) -> None:
+    """Number the ops that aren't the user's layers (or a part of one: "<layer>/…") by their place in the graph."""
+    for index, op in enumerate(model.get_ordered_ops()):
+        name, kind = op.get_friendly_name(), op.get_type_name()
+        inner = kind not in {"Parameter", "Result"}
+        if inner and (kind == "Constant" or not any(part in layers for part in _prefixes(name))):
+            numbered = f"{kind}_{index}"
+            op.set_friendly_name(numbered if numbered not in layers else f"{numbered}_")
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _strip_blanks(root: ET.Element) -> None:
+    for element in root.iter():
+        element.text = element.text if element.text and element.text.strip() else None
+        element.tail = None
+
+
+def _oldest_release(root: ET.Element) -> str:
+    versions = [layer.get("version", "") for layer in root.iter("layer")]
+    sets = [int(version.removeprefix("opset")) for version in versions if version.startswith("opset")]
+    release = _RELEASES.get(max([8, *sets])) if len(sets) == len(versions) else None
+    return f"openvino {release}" if release else ""

@@ -1,0 +1,79 @@
+"""int8 through NNCF: weights symmetric per channel, activations from the calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.openvino.quiet import import_nncf
+from edgekit.core.errors import InvalidInputError
+from edgekit.core.types import Precision
+
+__all__ = ["quantize"]
+
+
+def quantize(model: Any, request: CompileRequest) -> Any:
+    """The int8 form of an fp32 `openvino.Model`.
+
+    Args:
+        model: with a static batch; the layers that the plan keeps in fp32 are found by their names in it.
+
+    Raises:
+        InvalidInputError: no calibration samples, samples that don't fit, or a plan about layers that aren't there.
+    """
+    if request.calibration is None:
+        raise InvalidInputError(
+            "int8 needs calibration samples, and there are none",
+            blame="your command",
+            remedy="Give data with --data, or synthetic calibration with --no-data.",
+        )
+    nncf = import_nncf()
+    samples = list(_batches(request.calibration, [port.get_any_name() for port in model.inputs], request.batch))
+    kept = [layer for layer, precision in request.plan.layers if precision is not Precision.INT8]
+    return nncf.quantize(
+        model,
+        nncf.Dataset(samples),
+        preset=nncf.QuantizationPreset.MIXED,
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=len(samples),
+        ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept)) if kept else None,
+    )
+
+
+def _batches(source: Path, names: list[str], batch: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """The calibration samples, `batch` at a time; a last, short batch is left out unless it is the only one."""
+    with np.load(source, allow_pickle=False) as archive:
+        missing = set(names) - set(archive.files)
+        if missing:
+            raise InvalidInputError(
+                f"the calibration samples lack the input {', '.join(sorted(missing))} (they have {archive.files})",
+                blame="your data",
+                remedy="Give one array an input, under the input's name.",
+            )
+        arrays = {name: archive[name] for name in names}
+    count = min(len(array) for array in arrays.values())
+    if count < batch:
+        arrays = {name: np.repeat(array[:1], batch, axis=0) for name, array in arrays.items() if count}
+        count = batch if arrays else 0
+    for start in range(0, count - batch + 1, batch):
+        yield {name: array[start : start + batch] for name, array in arrays.items()}
+
+
+def _ops_of(model: Any, layers: list[str]) -> list[str]:
+    """The names of the model's ops that make up `layers`: "conv" is now "conv" (its bias) and "conv/WithoutBiases"."""
+    names = [
+        op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() not in {"Constant", "Result"}
+    ]
+    found = {layer: [name for name in names if name == layer or name.startswith(f"{layer}/")] for layer in layers}
+    absent = [layer for layer, ops in found.items() if not ops]
+    if absent:
+        raise InvalidInputError(
+            f"the precision plan names layers that the model hasn't got: {', '.join(absent)}",
+            blame="your recipe",
+            remedy="Take the layers' names from: edgekit inspect MODEL",
+        )
+    return sorted({name for ops in found.values() for name in ops})
