@@ -1,0 +1,149 @@
+"""TFLiteBackend: edgekit's Backend protocol for TFLite files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.tflite.example import example
+from edgekit.backends.tflite.proof import prove
+from edgekit.core.digest import digest_file
+from edgekit.core.errors import InvalidInputError, MissingToolError
+from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan, TensorSpec, permutation, to_json
+
+if TYPE_CHECKING:
+    from edgekit.backends.tflite.quantize import Samples
+    from edgekit.ir import Model
+
+__all__ = ["TFLiteBackend"]
+
+_FILE = "model.tflite"
+_PACKAGES = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+
+
+class TFLiteBackend:
+    """TFLite files for LiteRT (CPU, XNNPACK)."""
+
+    name: ClassVar[str] = "tflite"
+    version: ClassVar[str] = "1"
+    runtime: ClassVar[str] = "ai_edge_litert"
+    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
+    extra: ClassVar[str] = "tflite"
+
+    def tools(self) -> Mapping[str, str]:
+        """The packages that decide the bytes."""
+        try:
+            return {package: version(package) for package in _PACKAGES}
+        except PackageNotFoundError as error:
+            raise MissingToolError(
+                f"the tflite back end needs {error.name}, which is not installed",
+                blame="this machine",
+                remedy=f"Run: pip install 'edgekit[{self.extra}]'",
+            ) from error
+
+    def unsupported(self, model: Path) -> list[tuple[str, str, str]]:
+        """Ops without a TensorFlow lowering, found without TensorFlow."""
+        from edgekit.ir import Model
+        from edgekit.lowering import unsupported
+
+        return [tuple(item) for item in unsupported(Model.load(model))]
+
+    def compile(self, request: CompileRequest) -> Artifact:
+        """fp32 through TensorFlow; fp16 and int8 from the fp32 file in `request.baseline`, without TensorFlow."""
+        from edgekit.ir import Model
+
+        model = Model.load(request.model)
+        if request.plan == QuantPlan(Precision.FP32):
+            return _compile_float(model, request)
+        return _quantize(model, request)
+
+    def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
+        """See `edgekit.backends.tflite.proof`."""
+        return prove(plan, account)
+
+    def example(self, artifact: Artifact) -> str:
+        """See `edgekit.backends.tflite.example`."""
+        return example(artifact)
+
+
+def _compile_float(model: Model, request: CompileRequest) -> Artifact:
+    from edgekit.backends.tflite.convert import convert
+
+    _require_batch(model, request.batch)
+    content, module = convert(model, request.batch)
+    inputs, outputs = (
+        tuple(replace(spec, shape=spec.with_batch(request.batch)) for spec in specs)
+        for specs in (module.inputs, module.outputs)
+    )
+    return _write(content, request, inputs, outputs)
+
+
+def _quantize(model: Model, request: CompileRequest) -> Artifact:
+    from edgekit.backends.tflite.quantize import quantize
+    from edgekit.lowering import scope_names
+
+    baseline = request.baseline
+    assert baseline is not None, "a quantized file is made from the float one"
+    io = request.io if request.plan.default is Precision.INT8 else "float32"
+    samples = _samples(model, baseline, request.calibration) if request.calibration else None
+    content = quantize(baseline.path.read_bytes(), request.plan, scopes=scope_names(model), samples=samples, io=io)
+    inputs, outputs = (
+        tuple(replace(spec, dtype=io) for spec in specs) for specs in (baseline.inputs, baseline.outputs)
+    )
+    return _write(content, request, inputs, outputs)
+
+
+def _write(
+    content: bytes, request: CompileRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> Artifact:
+    from edgekit.backends.tflite import flatbuffer
+
+    file = flatbuffer.read(content)
+    entries = {"edgekit.preprocess": json.dumps(to_json(request.preprocess), sort_keys=True)}
+    if request.labels:
+        entries["edgekit.labels"] = "\n".join(request.labels)
+    flatbuffer.set_metadata(file, entries)
+    path = request.workdir / _FILE
+    path.write_bytes(flatbuffer.write(file))
+    return Artifact(
+        backend=TFLiteBackend.name,
+        files=(path,),
+        digest=digest_file(path),
+        plan=request.plan,
+        min_runtime=flatbuffer.min_runtime(file),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
+    """The calibration samples in the layout that the float file takes."""
+    import numpy as np
+
+    with np.load(path) as stored:
+        missing = [spec.name for spec in model.inputs if spec.name not in stored]
+        if missing:
+            raise InvalidInputError(
+                f"the calibration data has no array for input {missing[0]!r}; it has {', '.join(stored)}",
+                blame="your data",
+                remedy="Give one array for each input of the model: edgekit inspect MODEL lists them.",
+            )
+        return {
+            spec.name: stored[spec.name].transpose(permutation(spec.layout, own.layout, len(own.shape)))
+            for spec, own in zip(model.inputs, baseline.inputs, strict=True)
+        }
+
+
+def _require_batch(model: Model, batch: int) -> None:
+    fixed = [spec for spec in model.inputs if spec.shape[0] not in (None, batch)]
+    if fixed:
+        raise InvalidInputError(
+            f"input {fixed[0].name!r} is fixed to a batch of {fixed[0].shape[0]}, not {batch}",
+            blame="your model",
+            remedy="Leave --batch out, or export the model with an open batch.",
+        )

@@ -1,0 +1,63 @@
+"""A QuantPlan as ai-edge-quantizer's recipe: rules by regex over the names of an op's output tensors, the last wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgekit.core.types import Precision, QuantPlan
+
+__all__ = ["apply_plan"]
+
+_EVERYTHING = ".*"
+
+
+def apply_plan(
+    quantizer: Any, plan: QuantPlan, *, scopes: Mapping[str, str], float_tensors: Iterable[str], io: str
+) -> None:
+    """Write the rules that realise `plan` into an `ai_edge_quantizer.Quantizer`.
+
+    Args:
+        plan: the precision of each layer.
+        scopes: the prefix of tensor names of each layer.
+        float_tensors: results that stay float under int8: the last softmax.
+        io: element type of the file's inputs and outputs.
+    """
+    _add(quantizer, _EVERYTHING, plan.default)
+    for tensor in float_tensors:
+        _add(quantizer, f"^{re.escape(tensor)};?$", Precision.FP32)
+    for layer, precision in plan.layers:
+        _add(quantizer, rf"(^|;){re.escape(scopes[layer])}/", precision)
+    if plan.default is Precision.INT8:
+        _add_ends(quantizer, io)
+
+
+def _add(quantizer: Any, regex: str, precision: Precision) -> None:
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    everything = TFLOperationName.ALL_SUPPORTED
+    if precision is Precision.INT8:
+        quantizer.add_static_config(regex, everything, activation_num_bits=8, weight_num_bits=8)
+    elif precision is Precision.FP16:
+        quantizer.add_weight_only_config(regex, everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+    else:
+        quantizer.update_quantization_recipe(regex, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _add_ends(quantizer: Any, io: str) -> None:
+    """The file's inputs and outputs: left float, or quantized to `io`."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    ends = (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT)
+    if io == "float32":
+        for end in ends:
+            quantizer.update_quantization_recipe(_EVERYTHING, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    elif io == "uint8":
+        activations = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False, dtype=qtyping.TensorDataType.UINT)
+        weights = qtyping.TensorQuantizationConfig(num_bits=8, granularity=qtyping.QuantGranularity.CHANNELWISE)
+        config = qtyping.OpQuantizationConfig(activations, weights, qtyping.ComputePrecision.INTEGER)
+        for end in ends:
+            quantizer.update_quantization_recipe(_EVERYTHING, end, config)
