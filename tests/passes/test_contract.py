@@ -76,6 +76,14 @@ def test_a_lie_about_the_function_is_caught_with_the_figure(model: Model) -> Non
         apply(model, [_Rename(), _Scale()], seed=0)
 
 
+def test_a_lie_behind_a_saturated_softmax_is_caught(model: Model) -> None:
+    end = _node(model, "act")
+    end.op_type = "Softmax"
+    model.graph.initializers["w"].const_value = ir.tensor(np.diag(np.array([1, 2, 3, 4], np.float32) * 1e4), name="w")
+    with pytest.raises(DefectError, match="'scale'"):
+        apply(model, [_Scale()], seed=0)
+
+
 def test_a_pass_that_claims_nothing_is_not_held_to_it(model: Model) -> None:
     _, (record,) = apply(model, [_HonestScale()], seed=0)
     assert record.modified

@@ -12,6 +12,7 @@ only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def _fold(step: ir.Node) -> bool:
     found = _match(step)
     if found is None:
         return False
-    linear, affine = found
+    value, linear, affine = found
     layer = linear.node
     weights, bias = constant(layer.inputs[1]), _bias(linear)
     if weights is None or bias is None:
@@ -71,7 +72,7 @@ def _fold(step: ir.Node) -> bool:
         return False
     if layer.op_type == "MatMul" and np.any(new_bias) and not _become_gemm(layer):
         return False
-    bypass(step, layer.outputs[0])
+    bypass(step, value)
     set_input_constant(layer, 1, new_weights, name=f"{layer.name}/weight")
     if layer.op_type != "MatMul" and (np.any(new_bias) or _has_bias(layer)):
         set_input_constant(layer, 2, new_bias, name=f"{layer.name}/bias")
@@ -79,18 +80,41 @@ def _fold(step: ir.Node) -> bool:
     return True
 
 
-def _match(step: ir.Node) -> tuple[_Linear, _Affine] | None:
-    """The linear layer that nothing but `step` reads, and the affine function that `step` applies to it."""
+def _match(step: ir.Node) -> tuple[ir.Value, _Linear, _Affine] | None:
+    """The value that nothing but `step` reads, the linear layer that makes it, and what `step` does to it."""
     for index, value in enumerate(step.inputs[:2]):
-        if value is None or not feeds_only(value, step) or (layer := value.producer()) is None:
+        if value is None or not feeds_only(value, step):
             continue
-        linear = _linear(layer)
-        if linear is None:
+        layer, reshaped = _behind_reshapes(value)
+        linear = _linear(layer) if layer is not None else None
+        if linear is None or (reshaped and linear.channel_axis != 1):
             continue
         affine = _affine(step, index, linear, rank=len(value.shape or ()))
         if affine is not None:
-            return linear, affine
+            return value, linear, affine
     return None
+
+
+def _behind_reshapes(value: ir.Value) -> tuple[ir.Node | None, bool]:
+    """The node that makes `value`, but for reshapes behind it that keep batch and channels in front; if there were any.
+
+    Keras' BatchNormalization of vectors comes as (batch, C) → (batch, C, 1, 1) → BatchNormalization → (batch, C).
+    """
+    node, reshaped = value.producer(), False
+    while node is not None and node.op_type in {"Flatten", "Reshape", "Squeeze", "Unsqueeze"} and not node.domain:
+        source = node.inputs[0]
+        if source is None or not feeds_only(source, node) or not _same_front(source, node.outputs[0]):
+            break
+        node, reshaped = source.producer(), True
+    return node, reshaped
+
+
+def _same_front(one: ir.Value, other: ir.Value) -> bool:
+    """Whether channels are the same, and as much behind them: then so is the batch."""
+    sizes = [tuple(value.shape)[1:] if value.shape is not None else () for value in (one, other)]
+    if not all(shape and all(isinstance(size, int) for size in shape) for shape in sizes):
+        return False
+    return sizes[0][0] == sizes[1][0] and math.prod(sizes[0]) == math.prod(sizes[1])
 
 
 def _linear(node: ir.Node) -> _Linear | None:

@@ -48,6 +48,7 @@ def test_every_chain_of_steps_goes_into_its_convolution(build, names, linear, st
     model, (record,) = apply(b.model(y), [FoldAffine()], 0)
     assert names(model) == ["linear"]
     assert record.fired == len(steps)
+    assert record.max_relative is not None
     assert record.max_relative <= 1e-5
     assert [value.name for value in model.graph.outputs] == [y]
 
@@ -61,6 +62,7 @@ def test_gemm_folds_with_alpha_and_beta(build, ops, trans_b: int, bias: tuple[in
     y = b.op("Add", b.op("Mul", b.batch_norm(y, 6), b.normal(6)), b.normal(1, 6))
     model, (record,) = apply(b.model(y), [FoldAffine()], 0)
     assert ops(model) == ["Gemm"]
+    assert record.max_relative is not None
     assert record.max_relative <= 1e-5
 
 
@@ -101,6 +103,7 @@ def test_shared_weights_are_left_to_their_other_reader(build, ops) -> None:
     y = b.op("Concat", folded, b.op("Conv", "x", weights, bias), axis=1)
     model, (record,) = apply(b.model(y), [FoldAffine()], 0)
     assert ops(model) == ["Conv", "Conv", "Concat"]
+    assert record.max_relative is not None
     assert record.max_relative <= 1e-5
 
 
@@ -133,4 +136,21 @@ def test_a_fold_that_would_not_be_finite_is_left_alone(build, divisor: float) ->
     b = build()
     y = b.op("Div", b.op("Conv", "x", 1e6 * b.positive(6, 3, 3, 3)), np.full((6, 1, 1), divisor, np.float32))
     _, (record,) = apply(b.model(y), [FoldAffine()], 0)
+    assert not record.modified
+
+
+@pytest.mark.parametrize("linear", ["Gemm", "MatMul"])
+def test_a_normalization_of_vectors_is_found_behind_its_reshapes(build, ops, linear: str) -> None:
+    """As Keras' dense networks come: (batch, C) → (batch, C, 1, 1) → BatchNormalization → (batch, C)."""
+    b = build((5,))
+    y = b.op(linear, "x", b.normal(5, 6))
+    y = b.op("Reshape", b.batch_norm(b.op("Reshape", y, np.array([-1, 6, 1, 1])), 6), np.array([-1, 6]))
+    model, _ = apply(b.model(y), [FoldAffine()], 0)
+    assert ops(model) == ["Gemm", "Reshape", "Reshape"]
+
+
+def test_a_reshape_that_moves_the_channels_hides_the_layer(build) -> None:
+    b = build((2, 2, 2))
+    y = b.op("Reshape", b.op("Conv", "x", b.normal(4, 2, 1, 1)), np.array([-1, 2, 2, 4]))
+    _, (record,) = apply(b.model(b.op("Mul", y, b.normal(4))), [FoldAffine()], 0)
     assert not record.modified
