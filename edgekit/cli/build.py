@@ -94,7 +94,7 @@ def _build(
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_build
     from edgekit.pipeline.build import build
-    from edgekit.report.gates import parse_duration_ms, parse_size
+    from edgekit.report.units import parse_duration_ms, parse_size
 
     given = options.given
     flags = {

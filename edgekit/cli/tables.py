@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.core.types import Gate, Measurement, Metric
-from edgekit.report.build_report import BuildReport, Latency, TargetReport
-from edgekit.report.inspection import Inspection
+if TYPE_CHECKING:
+    from edgekit.core.types import Gate, Measurement, Metric
+    from edgekit.pipeline.validate import Validation
+    from edgekit.report.build_report import BuildReport, Latency, TargetReport
+    from edgekit.report.inspection import Inspection
 
-__all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings"]
+__all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings", "print_validation"]
 
 
 def print_build(report: BuildReport) -> None:
@@ -46,6 +48,20 @@ def print_inspection(inspection: Inspection) -> None:
         console.print(f"{escape(fit.target)}: {'takes every layer' if fit.takes_all else 'can not take'}")
         for layer in fit.unsupported:
             console.print(f"  {escape(layer.layer)} ({escape(layer.op)}): {escape(layer.remedy)}")
+
+
+def print_validation(validation: Validation) -> None:
+    """What held, then the metrics."""
+    console, proof = _console(), validation.proof
+    console.print(f"{escape(validation.artifact)}: every file is what the manifest says")
+    console.print(f"golden answers: {validation.golden_sqnr:.1f} dB on {escape(validation.measurement.where)}")
+    console.print(
+        f"precision: {proof.promised} promised; stored {escape(proof.storage)}, computed {escape(proof.compute)}"
+    )
+    if validation.metrics:
+        print_metrics(validation.metrics)
+    for gate in validation.gates:
+        console.print("passed" if gate.passed else _gate(gate))
 
 
 def print_metrics(metrics: Sequence[Metric]) -> None:

@@ -29,9 +29,10 @@ def _validate(
     data: Annotated[
         str | None, typer.Option("--data", "-d", metavar="D", help="All of it judges: preprocessed as the build did.")
     ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option("--max-drop", help="Against the model the artifact came from.", show_default="1.0")
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="What it was built from; the drop is then gated.")
     ] = None,
+    max_drop: Annotated[float | None, typer.Option("--max-drop", help="Against --model.", show_default="1.0")] = None,
     threads: Threads = None,
     as_json: AsJson = False,
     debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
@@ -41,7 +42,7 @@ def _validate(
     from edgekit.pipeline.validate import validate
 
     with progress_display():
-        validation = validate(artifact, data=data, max_drop=max_drop, threads=threads or 1)
+        validation = validate(artifact, data=data, model=model, max_drop=max_drop, threads=threads or 1)
     if as_json:
         print_json(validation)
     else:

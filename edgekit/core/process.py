@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 
@@ -142,9 +143,11 @@ def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) 
     )
 
 
-def _forward(stream: object, sink: Callable[[str], object]) -> None:
-    for line in stream:  # type: ignore[attr-defined]
-        sink(line)
+def _forward(stream: IO[str] | None, sink: Callable[[str], object]) -> None:
+    assert stream is not None
+    with stream:
+        for line in stream:
+            sink(line)
 
 
 def _group_memory(leader: int) -> int:

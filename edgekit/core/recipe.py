@@ -80,9 +80,6 @@ class DataSection(_Section):
         if self.data and self.train:
             message = "give --data (split in three) or --train-data with --eval-data, not both --data and --train-data"
             raise ValueError(message)
-        if self.eval and not (self.data or self.train):
-            message = "--eval-data only judges; calibration needs --train-data or --data as well"
-            raise ValueError(message)
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from edgekit.pipeline.folder import write_target
 from edgekit.pipeline.lock import Lock
 from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
-from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_data, resolve_model
+from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.targets import Target, is_here, load_target
 from edgekit.pipeline.trial import Job, TargetJob, Trial
+from edgekit.pipeline.zoo import find_model
 from edgekit.report.build_report import BuildReport, Latency, TargetReport
-from edgekit.report.gates import Evidence, judge
+from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
 __all__ = ["build"]
 
@@ -45,41 +47,37 @@ def build(
     Raises:
         EdgekitError: nothing could be built. What goes wrong for one target alone stands in its report.
     """
-    path, own_recipe = resolve_model(model)
-    parsed = load_recipe(recipe or own_recipe, flags or {})
-    if own_recipe is not None:
-        path = parsed.model.path or path
+    named = find_model(model)
+    parsed = load_recipe(recipe or named.recipe, flags or {})
     _want_data(parsed, model)
     wanted = [load_target(name) for name in dict.fromkeys(targets)]
     jobs = [(target, load_backend(parsed.run.backend or target.backend)) for target in wanted]
     for _, backend in jobs:
         backend.tools()
-    folder = OutputFolder(out or Path("build", Path(model).stem))
+    folder = OutputFolder(out or Path("build", named.name))
     lock = Lock.load(folder.path)
     store = default_store()
     store.sweep()
 
-    original = import_source(store, path, parsed.model, parsed.run.seed)
+    original = import_source(store, named.path, parsed.model, parsed.run.seed)
     refused = {target.name: error for target, backend in jobs if (error := _unsupported(target, backend, original))}
     if len(refused) == len(jobs):
         raise next(iter(refused.values()))
     data = prepare_data(store, original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed)
     job = Job(store, parsed, original, fuse(store, original, parsed.run.seed), data)
     check_baseline(job)
-    name = Path(model).stem
     reports = [
         _failed(target, backend, refused[target.name])
         if target.name in refused
-        else _build_target(TargetJob(job, target, backend), name, folder, lock)
+        else _build_target(TargetJob(job, target, backend), named.name, folder, lock)
         for target, backend in jobs
     ]
-    codes = [report.exit_code for report in reports if report.exit_code]
     return BuildReport(
         schema_version=1,
         model=model,
         out=str(folder.path),
         passed=_all(report.passed for report in reports),
-        exit_code=min(codes, default=0),
+        exit_code=combine(report.exit_code for report in reports),
         targets=tuple(reports),
     )
 
@@ -113,28 +111,30 @@ def _report(
     here = is_here(target.target)
     latency = _latency(trial, target.job.recipe.run.batch)
     timed = trial.timed
-    evidence = Evidence(
-        metrics=metrics,
-        ratio=(timed.ratio if timed.ratio is not None else 1.0) if here else None,
-        p90_ms=latency.p90_ms if here and latency else None,
-        size_bytes=trial.artifact.size,
-        memory_bytes=timed.peak_bytes if here else None,
-        kind=timed.kind,
-    )
+    evidence = Evidence(metrics=metrics, size_bytes=trial.artifact.size)
+    if here:
+        evidence = replace(
+            evidence,
+            # The float artifact is its own baseline.
+            ratio=1.0 if timed.ratio is None else timed.ratio,
+            p90_ms=latency.p90_ms if latency else None,
+            memory_bytes=timed.peak_bytes,
+            kind=timed.kind,
+        )
     gates, exit_code = judge(target.job.recipe.gates, evidence)
     return TargetReport(
         target=target.target.name,
         backend=target.backend.name,
         precision=trial.precision,
         exit_code=exit_code,
-        passed=_all(gate.passed for gate in gates),
+        passed=passed(gates),
         files=tuple(file.name for file in trial.artifact.files),
         bytes=trial.artifact.size,
         float_bytes=target.float_artifact.size,
         params=target.job.original.report["params"],
         macs=target.job.original.report["macs"],
         peak_bytes=timed.peak_bytes,
-        metrics=metrics,
+        metrics=with_resolved(metrics, gates),
         latency=latency if here else None,
         latency_at_host=None if here else latency,
         speedup_at_host=None if here or not timed.ratio else 1 / timed.ratio,
@@ -166,6 +166,12 @@ def _latency(trial: Trial, batch: int) -> Latency | None:
 
 def _want_data(recipe: Recipe, model: str) -> None:
     data = recipe.data
+    if data.eval and not (data.data or data.train):
+        raise UsageError(
+            "--eval-data only judges; calibration and selection need other data",
+            blame="the command line",
+            remedy="Add --train-data D, or give --data D alone: it is split in three.",
+        )
     if not (data.data or data.train or data.none):
         raise UsageError(
             "a build needs data: it calibrates, chooses and judges on it",

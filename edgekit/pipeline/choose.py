@@ -11,7 +11,7 @@ from edgekit.core.types import Precision
 from edgekit.pipeline.lock import Choice, Lock
 from edgekit.pipeline.targets import is_here
 from edgekit.pipeline.trial import TargetJob, Trial
-from edgekit.report.gates import default_max_drop, inside_accuracy
+from edgekit.report.gates import inside_accuracy
 
 __all__ = ["COST_OF_FLOAT", "choose"]
 
@@ -89,7 +89,6 @@ def _inputs(target: TargetJob) -> str:
             "model": job.original.digest,
             "data": job.data.entry.key,
             "recipe": job.recipe.model_dump(mode="json", exclude={"model": {"path"}}),
-            "max_drop": default_max_drop(job.recipe.gates.max_drop),
             "target": target.target.model_dump(mode="json"),
             "backend": [target.backend.name, target.backend.version],
             "tools": dict(target.backend.tools()),

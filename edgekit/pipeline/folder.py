@@ -11,9 +11,9 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.core.digest import digest_file
-from edgekit.core.types import Artifact, TensorSpec, permutation, to_json
+from edgekit.core.types import Artifact, TensorSpec, to_json
 from edgekit.data.preprocess import describe
-from edgekit.pipeline.measure import Arrays, load_arrays
+from edgekit.pipeline.measure import Arrays, load_arrays, rearranged
 from edgekit.pipeline.output import MANIFEST_NAME, write_json
 from edgekit.pipeline.trial import TargetJob, Trial
 from edgekit.report.build_report import TargetReport
@@ -53,18 +53,11 @@ def _golden(target: TargetJob, trial: Trial) -> Arrays:
     """
     model, artifact = target.job.original, trial.artifact
     inputs, outputs = _inputs(target, artifact), _outputs(target, artifact)
-    arrays: Arrays = {}
-    samples = load_arrays(target.job.golden.path)
-    for theirs, ours in zip(model.inputs, inputs, strict=True):
-        arrays[f"input:{ours.name}"] = _relaid(samples[theirs.name], theirs, ours)
-    for prefix, answers in (("output", trial.golden), ("float", target.job.golden_reference)):
-        for theirs, ours in zip(model.outputs, outputs, strict=True):
-            arrays[f"{prefix}:{ours.name}"] = _relaid(answers[theirs.name], theirs, ours)
-    return arrays
-
-
-def _relaid(values: Any, source: TensorSpec, wanted: TensorSpec) -> Any:
-    return np.ascontiguousarray(values.transpose(permutation(source.layout, wanted.layout, values.ndim)))
+    samples = rearranged(load_arrays(target.job.golden.path), model.inputs, inputs)
+    answers = rearranged(trial.golden, model.outputs, outputs)
+    truth = rearranged(target.job.golden_reference, model.outputs, outputs)
+    named = (("input", samples), ("output", answers), ("float", truth))
+    return {f"{prefix}:{name}": values for prefix, arrays in named for name, values in arrays.items()}
 
 
 def _manifest(
@@ -79,6 +72,9 @@ def _manifest(
             "name": name,
             "format": job.original.report["format"],
             "digest": job.original.digest,
+            "inputs": to_json(job.original.inputs),
+            "outputs": to_json(job.original.outputs),
+            "activations": dict(job.original.activations),
             "params": report.params,
             "macs": report.macs,
             "parity": job.original.report["parity"],

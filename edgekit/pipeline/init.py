@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.core.recipe import ModelSection, load_recipe
+from edgekit.core.recipe import ModelSection
 from edgekit.core.types import TensorSpec
-from edgekit.pipeline.stages import import_source, resolve_model
+from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
+from edgekit.pipeline.zoo import find_model
 
 __all__ = ["recipe_text"]
 
@@ -57,9 +58,7 @@ seed = 0
 
 def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Sequence[int]]) -> str:
     """The text of a recipe for `model`, after it was imported: a model that can't be says so here."""
-    path, recipe = resolve_model(model)
-    if recipe is not None:
-        path = load_recipe(recipe, {}).model.path or path
+    path = find_model(model).path
     options = ModelSection(input_shapes={name: tuple(shape) for name, shape in input_shapes.items()})
     imported = import_source(default_store(), path, options, seed=0)
     shapes = ", ".join(f'"{name}" = {list(shape)}' for name, shape in input_shapes.items())

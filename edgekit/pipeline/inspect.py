@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgekit.backends.base import load_backend
-from edgekit.core.recipe import ModelSection, load_recipe
-from edgekit.pipeline.stages import import_source, resolve_model
+from edgekit.core.recipe import ModelSection
+from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.targets import load_target
+from edgekit.pipeline.zoo import find_model
 from edgekit.report.inspection import Inspection, inspect_model
 
 __all__ = ["inspect"]
@@ -25,10 +26,8 @@ def inspect(
         input_shapes: static shapes for inputs whose file leaves sizes open.
     """
     wanted = [load_target(name) for name in targets]
-    path, recipe = resolve_model(model)
+    path = find_model(model).path
     options = ModelSection(input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()})
-    if recipe is not None:
-        path = load_recipe(recipe, {}).model.path or path
     imported = import_source(default_store(), path, options, seed=0)
     from edgekit.ir.model import Model
 

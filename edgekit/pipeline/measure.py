@@ -17,7 +17,7 @@ from edgekit.core.types import Artifact, Measurement, TensorSpec, from_json, per
 from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Arrays", "Run", "Samples", "load_arrays", "run_artifact", "run_reference"]
+__all__ = ["Arrays", "Options", "Run", "Samples", "load_arrays", "rearranged", "run_artifact", "run_reference"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Options = tuple[tuple[str, str], ...]
@@ -148,13 +148,14 @@ def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceM
 
     def work(folder: Path) -> Any:
         arrays = load_arrays(samples.path)
-        np.savez(folder / "samples.npz", **_rearranged(arrays, model.inputs, own))  # type: ignore[arg-type]
+        np.savez(folder / "samples.npz", **rearranged(arrays, model.inputs, own))  # type: ignore[arg-type]
 
     entry = store.make("arrange", "", {"samples": samples.key, "from": model.inputs, "to": own}, work, quiet=True)
     return Samples(entry.file("samples.npz"), entry.key)
 
 
-def _rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[TensorSpec]) -> Arrays:
+def rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[TensorSpec]) -> Arrays:
+    """The arrays of `source` under the names and in the layouts of `target`; the two go pair by pair."""
     return {
         wanted.name: np.ascontiguousarray(
             arrays[given.name].transpose(permutation(given.layout, wanted.layout, arrays[given.name].ndim))

@@ -11,13 +11,12 @@ from typing import Any
 from edgekit.backends.base import Backend
 from edgekit.core import events
 from edgekit.core.digest import digest_file
-from edgekit.core.errors import InvalidInputError
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, TensorSpec, from_json, to_json
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "resolve_model"]
+__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
 _KERAS_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", *_ONNX_TOOLS)
@@ -234,25 +233,3 @@ def _versions(packages: Sequence[str]) -> dict[str, str | None]:
             return None
 
     return {name: version(name) for name in packages}
-
-
-def resolve_model(name: str) -> tuple[Path, Path | None]:
-    """The model file that `name` means, and the recipe that comes with it if it is a model of the zoo.
-
-    Raises:
-        InvalidInputError: neither a path nor a model of the zoo.
-    """
-    from edgekit.core.resources import resource
-
-    path = Path(name)
-    if path.exists():
-        return path, None
-    recipe = resource("models") / name / "edgekit.toml"
-    if "/" not in name and recipe.is_file():
-        return recipe.parent, recipe
-    known = sorted(file.parent.name for file in resource("models").glob("*/edgekit.toml"))
-    raise InvalidInputError(
-        f"{name} is neither a file nor a model of the zoo ({', '.join(known)})",
-        blame="the command line",
-        remedy="Give the path of a .keras, .h5 or .onnx file, or try: edgekit build digits-cnn --target raspberry-pi-5",
-    )

@@ -59,5 +59,5 @@ def test_a_missing_file_is_an_invalid_input(tmp_path):
 
 
 def test_contradicting_flags_are_a_usage_error():
-    with pytest.raises(UsageError, match="--eval-data only judges"):
-        load_recipe(None, {"data": {"eval": "x.npz"}})
+    with pytest.raises(UsageError, match="not both --data and --train-data"):
+        load_recipe(None, {"data": {"data": "x.npz", "train": "y.npz"}})

@@ -1,0 +1,92 @@
+"""The command line's contract: cheap help, one document on stdout, errors with their exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from edgekit.cli import main
+
+_VERBS = ("build", "init", "inspect", "validate", "bench", "compare", "targets", "doctor")
+_HEAVY = (
+    "ai_edge_litert", "ai_edge_quantizer", "keras", "nncf", "numpy", "onnx", "onnx_ir", "onnxruntime", "openvino", "PIL",
+    "pydantic", "rich", "tensorflow", "tf_keras",
+)  # fmt: skip
+
+
+@pytest.fixture
+def edgekit(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgekit", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [(), *((verb,) for verb in _VERBS)])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\nsys.argv = ['edgekit', *sys.argv[1:], '--help']\n"
+        "from edgekit.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        f"print([name for name in {_HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert not arguments or "Example:" in done.stdout
+
+
+def test_targets_are_listed_as_text_and_as_json(edgekit):
+    code, out, _ = edgekit("targets")
+    assert code == 0
+    assert "raspberry-pi-5" in out
+    code, out, _ = edgekit("targets", "intel-cpu", "--json")
+    assert (code, json.loads(out)["targets"][0]["backend"]) == (0, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("build",), 2, "Missing"),
+        (("frobnicate",), 2, "frobnicate"),
+        (("build", "digits-cnn", "-t", "raspbery-pi-5"), 2, "raspberry-pi-5"),
+        (("build", "no-such-model", "-t", "raspberry-pi-5"), 9, "digits-cnn"),
+        (("build", "digits-cnn", "-t", "raspberry-pi-5", "--precision", "int7"), 2, "precision"),
+        (("build", "digits-cnn", "-t", "raspberry-pi-5", "--input-shape", "x"), 2, "NAME=1,3,224,224"),
+        (("build", "digits-cnn", "-t", "raspberry-pi-5", "--max-size", "many"), 2, "many"),
+        (("build", "digits-cnn", "-t", "raspberry-pi-5", "--backend", "none"), 10, "none"),
+        (("bench", "/nowhere/model.tflite"), 9, "nowhere"),
+        (("validate", "/nowhere"), 9, "manifest.json"),
+    ],
+)
+def test_a_mistake_gets_one_clear_error_and_its_exit_code(edgekit, arguments, code, words):
+    found, out, err = edgekit(*arguments)
+    assert found == code
+    assert words in err
+    assert "Traceback" not in err
+    assert not out
+
+
+def test_an_error_is_one_json_document_too(edgekit):
+    code, out, _ = edgekit("build", "no-such-model", "-t", "raspberry-pi-5", "--json")
+    document = json.loads(out)
+    assert code == document["exit_code"] == 9
+    assert set(document["error"]) == {"error", "cause", "blame", "remedy"}
+
+
+def test_build_without_data_asks_for_it(edgekit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    code, _, err = edgekit("build", "m.onnx", "-t", "raspberry-pi-5")
+    assert code == 2
+    assert "--no-data" in err
+    assert [item.name for item in tmp_path.iterdir()] == ["m.onnx"]
