@@ -1,0 +1,140 @@
+"""A stage in a child process: answer, errors and progress arrive; crashes and excesses become errors."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.core import errors, events
+from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError
+from edgekit.core.process import Limits
+from edgekit.pipeline.child import call
+
+_STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from edgekit.core import errors, events
+
+def double(value, where): return {"value": 2 * value, "where": where, "path": Path("a/b")}
+def refuse(error): raise getattr(errors, error)("the cause", blame="your data", remedy="Run: edgekit fix")
+def stumble(): return {}["missing"]
+def crash(): os.kill(os.getpid(), signal.SIGSEGV)
+def leave(): sys.exit(7)
+def hoard(): x = bytearray(600 << 20); time.sleep(60)
+def dawdle(): time.sleep(60)
+def report():
+    events.progress("half of it", 0.5)
+    print("chatter of a library")
+    os.write(1, b"\\xff more chatter\\n")
+    events.warn("mind the gap")
+def environment(): return {"hash": os.environ["PYTHONHASHSEED"], "threads": os.environ["OMP_NUM_THREADS"]}
+def wait(pid_file):
+    Path(pid_file).write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that the child can import."""
+    (tmp_path / "the_stage.py").write_text(_STAGE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def _call(name: str, limits: Limits | None = None, threads: int = 1, **arguments):
+    limits = limits or Limits(seconds=60)
+    return call(f"the_stage:{name}", arguments, what="reading m.h5", blame="your model", limits=limits, threads=threads)
+
+
+def test_arguments_and_answer_cross_as_json(tmp_path: Path) -> None:
+    assert _call("double", value=21, where=tmp_path) == {"value": 42, "where": str(tmp_path), "path": "a/b"}
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name not in {"EdgekitError", "from_dict"}])
+def test_an_error_keeps_its_class_exit_code_and_words(name: str) -> None:
+    with pytest.raises(EdgekitError) as caught:
+        _call("refuse", error=name)
+    error = caught.value
+    assert type(error) is getattr(errors, name)
+    assert error.exit_code == getattr(errors, name).exit_code
+    assert (error.cause, error.blame, error.remedy) == ("the cause", "your data", "Run: edgekit fix")
+
+
+def test_any_other_exception_is_a_defect_that_names_it() -> None:
+    with pytest.raises(DefectError, match=r"KeyError: 'missing' \(in the_stage:stumble\)"):
+        _call("stumble")
+
+
+def test_a_stage_that_is_not_there_is_a_defect() -> None:
+    with pytest.raises(DefectError, match="AttributeError"):
+        _call("nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "story"),
+    [
+        ("crash", Limits(seconds=60), "reading m.h5 crashed with SIGSEGV"),
+        ("leave", Limits(seconds=60), "reading m.h5 ended with exit code 7"),
+        ("hoard", Limits(memory_bytes=300 << 20, seconds=60), "reading m.h5 took more than 300 MiB of memory"),
+        ("dawdle", Limits(seconds=1), "reading m.h5 took longer than 1 s"),
+    ],
+)
+def test_a_child_that_dies_without_an_answer_has_its_story_told(name: str, limits: Limits, story: str) -> None:
+    with pytest.raises(InvalidInputError, match=story) as caught:
+        _call(name, limits)
+    assert caught.value.blame == "your model"
+
+
+def test_progress_and_warnings_arrive_and_chatter_does_not() -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        _call("report")
+    assert heard == [events.Event("progress", "half of it", 0.5), events.Event("warning", "mind the gap")]
+
+
+def test_threads_and_hashing_are_fixed() -> None:
+    assert _call("environment", threads=3) == {"hash": "0", "threads": "3"}
+
+
+def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+    """Even one that is killed: a build that is stopped by force leaves no converter behind."""
+    pid_file = tmp_path / "pid"
+    program = (
+        "from edgekit.pipeline.child import call; "
+        f"call('the_stage:wait', {{'pid_file': {str(pid_file)!r}}}, what='waiting', blame='nobody')"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        assert _until(lambda: pid_file.exists() and pid_file.read_text() != "", 30)
+        child = int(pid_file.read_text())
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    assert _until(lambda: not _runs(child), 5)
+
+
+def _until(condition, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (held := bool(condition())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return held
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_it_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    _call("environment")
+    assert list((tmp_path / "tmp").iterdir()) == []
