@@ -17,7 +17,7 @@ from edgekit.core.errors import InvalidInputError, MissingToolError
 from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan, TensorSpec, permutation, to_json
 
 if TYPE_CHECKING:
-    from edgekit.backends.tflite.quantize import Samples
+    from edgekit.backends.tflite.calibrate import Samples
     from edgekit.ir import Model
 
 __all__ = ["TFLiteBackend"]
@@ -51,7 +51,7 @@ class TFLiteBackend:
         from edgekit.ir import Model
         from edgekit.lowering import unsupported
 
-        return [tuple(item) for item in unsupported(Model.load(model))]
+        return [(item.layer, item.op, item.remedy) for item in unsupported(Model.load(model))]
 
     def compile(self, request: CompileRequest) -> Artifact:
         """fp32 through TensorFlow; fp16 and int8 from the fp32 file in `request.baseline`, without TensorFlow."""
@@ -76,10 +76,8 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 
     _require_batch(model, request.batch)
     content, module = convert(model, request.batch)
-    inputs, outputs = (
-        tuple(replace(spec, shape=spec.with_batch(request.batch)) for spec in specs)
-        for specs in (module.inputs, module.outputs)
-    )
+    inputs = tuple(replace(spec, shape=spec.with_batch(request.batch)) for spec in module.inputs)
+    outputs = tuple(replace(spec, shape=spec.with_batch(request.batch)) for spec in module.outputs)
     return _write(content, request, inputs, outputs)
 
 

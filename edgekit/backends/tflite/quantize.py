@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping
 
 from edgekit.backends.tflite import flatbuffer
+from edgekit.backends.tflite.calibrate import Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
 from edgekit.core.types import QuantPlan
 
-__all__ = ["Samples", "quantize"]
-
-Samples = Mapping[str, np.ndarray[Any, Any]]
+__all__ = ["quantize"]
 
 
 def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samples: Samples | None, io: str) -> bytes:
@@ -31,24 +27,9 @@ def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samp
     quantizer = Quantizer(content)
     keep = _last_softmaxes(content) if io == "float32" else []
     apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, io=io)
-    statistics = _calibrate(content, quantizer, samples) if quantizer.need_calibration else None
+    statistics = calibrate(content, samples) if quantizer.need_calibration and samples else None
     result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
-
-
-def _calibrate(content: bytes, quantizer: Any, samples: Samples | None) -> Any:
-    assert samples is not None, "int8 needs calibration samples"
-    return quantizer.calibrate({flatbuffer.SIGNATURE: _feeds(content, samples)}, num_threads=1)
-
-
-def _feeds(content: bytes, samples: Samples) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """The samples at the file's batch; a last, smaller group is filled up from the front."""
-    subgraph = flatbuffer.read(content).subgraphs[0]
-    batch = int(subgraph.tensors[subgraph.inputs[0]].shape[0])
-    count = len(next(iter(samples.values())))
-    for start in range(0, count, batch):
-        chosen = np.arange(start, start + batch) % count
-        yield {name: values[chosen] for name, values in samples.items()}
 
 
 def _last_softmaxes(content: bytes) -> list[str]:
