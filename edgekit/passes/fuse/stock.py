@@ -3,8 +3,9 @@
 What they leave undone is put right here: a node that they make takes the name of the node whose result it gives, graph
 outputs keep their layout and other metadata, and the notes that they leave in a node's metadata go.
 
-onnxslim finds nothing on convolutional networks that these don't, and loses value metadata; ONNX Runtime's extended
-optimisations write operators of its own. Neither is used.
+onnxslim finds nothing in what the family leaves of five real networks, loses value metadata, and names a folded
+convolution after its BatchNormalization; ONNX Runtime's extended optimisations write operators of its own. Neither is
+used.
 """
 
 from __future__ import annotations
