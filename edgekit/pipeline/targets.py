@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import platform
 import re
 import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edgekit.core import machine
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.resources import resource
 from edgekit.core.types import Precision
 
 __all__ = ["Here", "Target", "is_here", "list_targets", "load_target"]
-
-_BOARD_NAME = Path("/proc/device-tree/model")
-_CPU_FACTS = Path("/proc/cpuinfo")
 
 
 class Here(BaseModel):
@@ -127,21 +124,10 @@ def is_here(target: Target) -> bool:
     AMD machine's milliseconds are not shown under an Intel name.
     """
     return (
-        platform.machine() == target.architecture
-        and _text(_BOARD_NAME).startswith(target.here.board)
-        and (not target.here.vendor or target.here.vendor in _vendors())
+        machine.architecture() == target.architecture
+        and machine.board_name().startswith(target.here.board)
+        and target.here.vendor in {"", machine.cpu_vendor()}
     )
-
-
-def _vendors() -> list[str]:
-    return re.findall(r"^vendor_id\s*:\s*(\S+)", _text(_CPU_FACTS), re.MULTILINE)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").rstrip("\0\n")
-    except OSError:
-        return ""
 
 
 def _read(file: Path) -> Target:
