@@ -40,8 +40,8 @@ def from_arrays(
         row_name, first_row: how a sample is called: "row 17", counted from `first_row`.
 
     An array in the input's shape is taken as it is. Channels in the other place are moved, missing or extra axes of
-    size 1 are mended, and a note says so. Numbers are fed as they are unless `preprocess.normalize` asks for a scale:
-    then an image input's numbers count as pixels of 0..255, or of 0..1 where none is above 1; negative ones are refused.
+    size 1 are mended. Numbers are fed as they are unless `preprocess.normalize` asks for a scale: then an image input's
+    numbers count as pixels of 0..255, or of 0..1 where none is above 1, and negative ones are refused.
 
     Raises:
         InvalidInputError: a missing key, no samples, wrong shapes, NaN, or targets that no output can have.

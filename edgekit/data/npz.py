@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -21,13 +22,15 @@ def open_npz(path: str, request: Request) -> Source:
         InvalidInputError: no .npz, truncated, empty, holds Python objects, or not what the model takes.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a file that it opened itself open when it turns out to be none.
+        with Path(path).open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise bad_data(f"{path} is a single array, not an .npz", "Save it with np.savez('data.npz', x=…, y=…).")
             used = {"x", "y", *(spec.name for spec in request.inputs), *(f"y_{spec.name}" for spec in request.outputs)}
             # An array that nobody asked for is not read, but its name helps the error about one that is missing.
             arrays = {key: file[key] if key in used else np.empty(0) for key in file.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+    except (OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error):
             raise bad_data(
                 f"{path} holds Python objects (or is no .npz): edgekit never unpickles",

@@ -100,15 +100,16 @@ def judge(limits: Limits, evidence: Evidence) -> tuple[tuple[Gate, ...], int]:
     return gates, combine(_code(gate, strict=limits.strict) for gate in gates)
 
 
-def passed(gates: Sequence[Gate]) -> bool | None:
-    """Whether the gates hold: False where one failed; None where accuracy, or one that was asked for, is unproven.
+def passed(gates: Sequence[Gate], exit_code: int) -> bool | None:
+    """The outcome of `judge` in a word: False where a gate failed, None where something needed is unproven.
 
-    A default speed gate that no board was there to prove does not stand in the way.
+    Needed are the accuracy and whatever was asked for; a default speed gate that no board was there to prove does not
+    stand in the way.
     """
     if any(gate.passed is False for gate in gates):
         return False
-    needed = [gate.passed for gate in gates if gate.asked or gate.name in _ACCURACY_GATES]
-    return None if None in needed else True
+    unknown = any(gate.passed is None for gate in gates if gate.name in _ACCURACY_GATES)
+    return None if exit_code or unknown else True
 
 
 def combine(codes: Iterable[int]) -> int:

@@ -6,14 +6,17 @@ Everything works on shares (0..1) or on a metric's own unit; callers turn shares
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "bootstrap", "paired_mean", "paired_proportions", "resolved", "samples_to_settle", "wilson"]
+__all__ = [
+    "Interval", "bootstrap", "mean_of_proportions", "paired_mean", "paired_proportions", "resolved",
+    "samples_to_settle", "wilson",
+]  # fmt: skip
 
 Interval = tuple[float, float]
 
@@ -49,6 +52,15 @@ def wilson(hits: int, n: int) -> Interval:
     """The interval of a proportion (Wilson 1927)."""
     centre = (hits + _Z**2 / 2) / (n + _Z**2)
     half = _Z / (n + _Z**2) * math.sqrt(hits * (n - hits) / n + _Z**2 / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_of_proportions(hits: Sequence[int], counts: Sequence[int]) -> Interval:
+    """The interval of the unweighted mean of several groups' proportions; Wald's, with one added to each side."""
+    shares = [(hit + 1) / (n + 2) for hit, n in zip(hits, counts, strict=True)]
+    centre = sum(shares) / len(shares)
+    variances = [share * (1 - share) / (n + 2) for share, n in zip(shares, counts, strict=True)]
+    half = _Z * math.sqrt(sum(variances)) / len(shares)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

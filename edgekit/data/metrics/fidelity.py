@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.data.metrics.classification import classify
 from edgekit.data.metrics.figure import Figure, points
-from edgekit.report.intervals import paired_mean, wilson
+from edgekit.report.intervals import mean_of_proportions, wilson
 
 __all__ = ["Activation", "activation_of", "agreement_figures", "sqnr_figures"]
 
@@ -49,11 +49,11 @@ def agreement_figures(reference: NDArray[Any], answer: NDArray[Any]) -> list[Fig
     rare = same[np.isin(truth, classes[counts < _RARE])]
     groups += [rare] if len(rare) else []
     worst = min(groups, key=lambda group: float(group.mean()))
-    # Each sample's weight makes the mean over samples the mean over groups.
-    weighted = np.concatenate([group * (n / len(groups) / len(group)) for group in groups])
+    hits, sizes = [int(group.sum()) for group in groups], [len(group) for group in groups]
+    balanced = float(np.mean([group.mean() for group in groups]))
     return [
         _agreement("agreement", n, float(same.mean()), wilson(int(same.sum()), n)),
-        _agreement("balanced_agreement", n, float(weighted.mean()), paired_mean(weighted)),
+        _agreement("balanced_agreement", n, balanced, mean_of_proportions(hits, sizes)),
         _agreement("worst_class_agreement", len(worst), float(worst.mean()), wilson(int(worst.sum()), len(worst))),
     ]
 
