@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,9 +117,10 @@ def _scan(root: Path) -> _Found:
     return _Found(files, labels, tuple(by_class), notes)
 
 
-def _images(entries: object) -> list[Path]:
-    paths: list[Path] = sorted(entries)  # type: ignore[call-overload]
-    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
+def _images(entries: Iterable[Path]) -> list[Path]:
+    return [
+        p for p in sorted(entries) if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+    ]
 
 
 def _targets(found: _Found, request: Request, folder: str) -> tuple[dict[str, NDArray[np.int64]], list[str]]:

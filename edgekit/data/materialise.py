@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def _choose(
 ) -> dict[str, NDArray[np.int64]]:
     """The indices of each split that this source gives, within memory and in whole batches."""
     parts = sizes(len(source), wanted)
-    sample_bytes = 4 * sum(int(np.prod(spec.with_batch(1)[1:])) for spec in request.inputs)
+    # The answers to the samples are held in memory just like the samples.
+    sample_bytes = 4 * sum(math.prod(spec.with_batch(1)[1:]) for spec in (*request.inputs, *request.outputs))
     room = max(batch, _MAX_BYTES // sample_bytes)
     for name, size in parts.items():
         if size > room:

@@ -100,7 +100,7 @@ def judge(limits: Limits, evidence: Evidence) -> tuple[tuple[Gate, ...], int]:
     return gates, combine(_code(gate, strict=limits.strict) for gate in gates)
 
 
-def passed(gates: Sequence[Gate], exit_code: int) -> bool | None:
+def passed(gates: Sequence[Gate], exit_code: int = 0) -> bool | None:
     """The outcome of `judge` in a word: False where a gate failed, None where something needed is unproven.
 
     Needed are the accuracy and whatever was asked for; a default speed gate that no board was there to prove does not

@@ -108,7 +108,7 @@ def test_few_samples_are_noted_and_one_is_refused(tmp_path):
 
 
 def test_large_data_is_thinned_to_fit_memory_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_BYTES", 50 * 2 * 4)
+    monkeypatch.setattr(module, "_MAX_BYTES", 50 * (2 + 4) * 4)
     answer, _ = build(tmp_path / "out", data=table(tmp_path / "d.npz", 1000))
     assert [split["n"] for split in answer["splits"].values()] == [50, 50, 50]
     assert any("report: 50 of 600 samples" in note for note in answer["notes"])

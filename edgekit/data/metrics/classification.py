@@ -38,8 +38,8 @@ def label_figures(reference: NDArray[Any], answer: NDArray[Any], labels: _Labels
             return pair[0] - pair[1]
 
         interval = points(bootstrap(drop, n, seed=seed))
-        figures.append(Figure(name, "points", True, n, 100 * values[1][index], 100 * values[0][index], interval))  # noqa: FBT003
-    figures.append(Figure("auc", "points", True, n, 100 * _auc(after, labels), 100 * _auc(before, labels)))  # noqa: FBT003
+        figures.append(Figure(name, "points", n, 100 * values[1][index], 100 * values[0][index], interval))
+    figures.append(Figure("auc", "points", n, 100 * _auc(after, labels), 100 * _auc(before, labels)))
     return figures
 
 
@@ -70,7 +70,7 @@ def confusion_matrix(labels: _Labels, predicted: _Labels, classes: int) -> NDArr
 
 def _share(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Figure:
     interval = points(paired_proportions(before, after))
-    return Figure(name, "points", True, len(before), 100 * float(after.mean()), 100 * float(before.mean()), interval)  # noqa: FBT003
+    return Figure(name, "points", len(before), 100 * float(after.mean()), 100 * float(before.mean()), interval)
 
 
 def _in_top(scores: _Scores, labels: _Labels, k: int) -> NDArray[np.bool_]:

@@ -15,20 +15,21 @@ class Figure:
     """One figure of quality.
 
     Attributes:
-        name, unit, higher_is_better: as in Metric.
+        name, unit: as in Metric.
         n: number of samples.
         artifact: the artifact's value.
         float: the float model's, or None where the artifact is compared with the float model itself.
         interval: 95 %, of float − artifact, or of `artifact` where `float` is None; None where undefined.
+        higher_is_better: the direction.
     """
 
     name: str
     unit: str
-    higher_is_better: bool
     n: int
     artifact: float
     float: float | None = None
     interval: Interval | None = None
+    higher_is_better: bool = True
 
 
 def as_metric(figure: Figure, *, split: str, where: str, kind: EvidenceKind) -> Metric:

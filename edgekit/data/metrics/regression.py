@@ -48,4 +48,5 @@ def target_figures(reference: NDArray[Any], answer: NDArray[Any], targets: NDArr
 def _mean(name: str, unit: str, pair: tuple[NDArray[Any], NDArray[Any]], *, higher_is_better: bool) -> Figure:
     before, after = pair
     interval = paired_mean(before - after)
-    return Figure(name, unit, higher_is_better, len(before), float(after.mean()), float(before.mean()), interval)
+    values = float(after.mean()), float(before.mean())
+    return Figure(name, unit, len(before), *values, interval, higher_is_better)
