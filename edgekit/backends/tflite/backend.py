@@ -102,7 +102,11 @@ def _write(
     from edgekit.backends.tflite import flatbuffer
 
     file = flatbuffer.read(content)
-    entries = {"edgekit.preprocess": json.dumps(to_json(request.preprocess), sort_keys=True)}
+    oldest = flatbuffer.min_runtime(file)
+    entries = {
+        "min_runtime_version": oldest,
+        "edgekit.preprocess": json.dumps(to_json(request.preprocess), sort_keys=True),
+    }
     if request.labels:
         entries["edgekit.labels"] = "\n".join(request.labels)
     flatbuffer.set_metadata(file, entries)
@@ -113,7 +117,7 @@ def _write(
         files=(path,),
         digest=digest_file(path),
         plan=request.plan,
-        min_runtime=flatbuffer.min_runtime(file),
+        min_runtime=f"tensorflow-lite {oldest}",
         inputs=inputs,
         outputs=outputs,
     )
@@ -138,10 +142,11 @@ def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
 
 
 def _require_batch(model: Model, batch: int) -> None:
-    fixed = [spec for spec in model.inputs if spec.shape[0] not in (None, batch)]
-    if fixed:
+    """Refuse a batch that the network fixes otherwise; a batch of 1 stands for the network's own."""
+    fixed = [spec for spec in model.inputs if spec.shape[:1] not in ((None,), (batch,))]
+    if fixed and batch != 1:
         raise InvalidInputError(
-            f"input {fixed[0].name!r} is fixed to a batch of {fixed[0].shape[0]}, not {batch}",
+            f"input {fixed[0].name!r} is fixed to the shape {fixed[0].shape}, which is no batch of {batch}",
             blame="your model",
             remedy="Leave --batch out, or export the model with an open batch.",
         )

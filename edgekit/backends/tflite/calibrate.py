@@ -1,7 +1,8 @@
 """Activation ranges for static int8: the least and the greatest value of every tensor over all calibration samples.
 
-ai-edge-quantizer's own calibration averages the samples' ranges with a decay of 0.95, so that about twenty samples count
-and what exceeds their mean is clipped: ResNet-8 and VWW then keep 13 dB before the softmax, with plain ranges 23 and 25.
+ai-edge-quantizer's own calibration averages the samples' ranges with a decay of 0.95: about twenty samples count,
+and what exceeds their mean is clipped. Before the softmax, ResNet-8 and VWW keep 13 dB that way, and 23 and
+25 dB with plain ranges.
 """
 
 from __future__ import annotations

@@ -68,9 +68,17 @@ def text_metadata(model: Any, name: str) -> str | None:
 
 
 def min_runtime(model: Any) -> str:
-    """The oldest TensorFlow Lite that loads the file, as far as the converter knows."""
-    written = text_metadata(model, "min_runtime_version")
-    return f"tensorflow-lite {written}" if written else ""
+    """The oldest TensorFlow Lite version that runs the file.
+
+    The converter writes it into the float file; a quantizer leaves that as it is, though int8 with per-channel scales
+    needs 1.14 and constants of float16 need 1.15 (TensorFlow's `lite/tools/versioning/runtime_version.cc`).
+    """
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    needs = {TensorType.INT8: "1.14.0", TensorType.FLOAT16: "1.15.0"}
+    kinds = {tensor.type for subgraph in model.subgraphs for tensor in subgraph.tensors}
+    versions = [text_metadata(model, "min_runtime_version") or "", *(needs[kind] for kind in kinds & needs.keys())]
+    return max((version for version in versions if version), key=_as_numbers, default="1.5.0")
 
 
 def set_metadata(model: Any, entries: Mapping[str, str]) -> None:
@@ -95,6 +103,10 @@ def _reordered(maps: Sequence[Any], names: Mapping[str, str]) -> tuple[list[Any]
         found[old].name = new
         ordered.append(found[old])
     return ordered, [int(entry.tensorIndex) for entry in ordered]
+
+
+def _as_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _text(name: bytes | str) -> str:

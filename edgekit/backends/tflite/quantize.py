@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from edgekit.backends.tflite import flatbuffer
@@ -28,7 +29,9 @@ def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samp
     keep = _last_softmaxes(content) if io == "float32" else []
     apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, io=io)
     statistics = calibrate(content, samples) if quantizer.need_calibration and samples else None
-    result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
+        result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 
