@@ -18,7 +18,8 @@ from edgekit.ir.run import Arrays, max_relative, probe_specs, run
 __all__ = ["PARITY_LIMIT", "import_model"]
 
 PARITY_LIMIT = 1e-4
-_SAMPLES = 4
+# Sizes of the random samples: where one saturates a softmax, and so tells nothing, another does not.
+_SCALES = (1.0, 0.3, 0.1, 0.03)
 _FEW_CHANNELS = {1, 3, 4}
 
 
@@ -49,10 +50,11 @@ def import_model(  # noqa: PLR0917 - see trust_model
         BrokenPromiseError: the Model does not answer as the source does.
     """
     read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
-    feeds = probe_specs(read.inputs, seed, _samples(read.inputs))
+    feeds = _probes(read.inputs, seed)
     expected = read.answer(feeds)
     model = _to_model(read, seed)
-    difference = max_relative(run(model, feeds), expected)
+    answers = run(model, {spec.name: feeds[spec.name].astype(spec.dtype) for spec in model.inputs})
+    difference = max_relative(answers, expected)
     if not difference <= PARITY_LIMIT:
         raise BrokenPromiseError(
             f"the imported model is {difference:.2g} (relative) off {read.runtime}; {PARITY_LIMIT:g} is allowed",
@@ -82,10 +84,17 @@ def _read(
     return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)
 
 
-def _samples(specs: Sequence[TensorSpec]) -> int:
-    """A few samples, in whole batches where the source fixes its batch."""
+def _probes(specs: Sequence[TensorSpec], seed: int) -> Arrays:
+    """A few samples of different sizes, in whole batches where the source fixes its batch."""
     batch = next((spec.shape[0] for spec in specs if spec.shape), None) or 1
-    return batch * max(1, _SAMPLES // batch)
+    feeds = probe_specs(specs, seed, batch * max(1, len(_SCALES) // batch))
+    return {name: _scaled(value) if value.dtype.kind == "f" and value.ndim else value for name, value in feeds.items()}
+
+
+def _scaled(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    scales = np.resize(_SCALES, len(value)).astype(value.dtype)
+    scaled: np.ndarray[Any, Any] = value * scales.reshape(-1, *[1] * (value.ndim - 1))
+    return scaled
 
 
 def _to_model(read: Source, seed: int) -> Model:

@@ -71,6 +71,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:
         raise _error(f"{path} is not an ONNX model, or a damaged one: {_line(error)}") from error
+    if not _is_text(proto):
+        raise _error(f"{path} is a damaged ONNX model: a name in it is not text (UTF-8)")
     if not proto.graph.node:
         raise _error(f"{path} holds an empty graph: no node computes anything")
     folder = path.parent.resolve()
@@ -86,6 +88,17 @@ def _parse(path: Path) -> onnx.ModelProto:
             if not file.is_file():
                 raise _error(f"{path} needs the file {file}, which is not there", "Copy it along with the model.")
     return proto
+
+
+def _is_text(message: Any) -> bool:
+    """Whether every string in a protobuf message is UTF-8; protobuf hands on what is not as bytes."""
+    for field, value in message.ListFields():
+        items = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
+        if field.type == field.TYPE_STRING and any(isinstance(text, bytes) for text in items):
+            return False
+        if field.type == field.TYPE_MESSAGE and not all(_is_text(item) for item in items):
+            return False
+    return True
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -133,4 +146,5 @@ def _answer(path: Path, original: bytes, feeds: Arrays) -> Arrays:
     try:
         return run_bytes(original, feeds, batch=1)
     except Exception as error:
-        raise _error(f"ONNX Runtime itself can't run {path}: {_line(error)}", "Export the model again.") from error
+        cause = f"ONNX Runtime itself can't run {path}: {_line(error)}"
+        raise _error(cause, "Export it again with opset_version=18.") from error

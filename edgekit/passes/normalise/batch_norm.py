@@ -10,7 +10,7 @@ __all__ = ["unwrap_batch_norm"]
 
 
 def unwrap_batch_norm(graph: ir.Graph, shapes: Shapes) -> None:
-    """Turn (n, c) → Reshape to (n, c, 1, 1) → BatchNormalization → Reshape to (n, c) into the BatchNormalization alone."""
+    """Where Reshapes make (n, c) into (n, c, 1, 1) and back around a BatchNormalization, leave it alone on (n, c)."""
     for norm in list(graph):
         if norm.op_type != "BatchNormalization":
             continue

@@ -53,7 +53,7 @@ def _downgrade(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     functions = [op for op in sorted({node.op_type for node in proto.graph.node}) if _is_new_function(op, version)]
     if functions:
         chosen = [("", op) for op in functions]
-        proto = onnx.inliner.inline_selected_functions(proto, chosen, inline_schema_functions=True)
+        proto = onnx.inliner.inline_selected_functions(_typed(proto), chosen, inline_schema_functions=True)
     relabelled = onnx.ModelProto()
     relabelled.CopyFrom(proto)
     del relabelled.opset_import[:]
@@ -62,6 +62,15 @@ def _downgrade(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         _drop_new_defaults(node, version)
     onnx.checker.check_model(relabelled)
     return relabelled
+
+
+def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every value's type written down, the weights' too: how a function is spelled depends on them."""
+    typed = onnx.ModelProto()
+    typed.CopyFrom(proto)
+    for tensor in proto.graph.initializer:
+        typed.graph.value_info.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return onnx.shape_inference.infer_shapes(typed)
 
 
 def _is_new_function(op: str, version: int) -> bool:
