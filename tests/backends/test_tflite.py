@@ -179,7 +179,7 @@ def test_labels_and_preprocessing_travel_in_the_file(compiled: Compile) -> None:
     assert preprocess == to_json(Preprocess(normalize="-1..1"))
 
 
-@pytest.mark.parametrize(("plan", "oldest"), [(FP32, "1.5.0"), (FP16, "1.15.0"), (INT8, "1.14.0")])
+@pytest.mark.parametrize(("plan", "oldest"), [(FP32, "1.6.0"), (FP16, "1.15.0"), (INT8, "1.14.0")])
 def test_oldest_runtime_goes_by_what_the_file_holds(plan: QuantPlan, oldest: str, compiled: Compile) -> None:
     assert compiled(plan).min_runtime == f"tensorflow-lite {oldest}"
 
