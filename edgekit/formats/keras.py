@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats.scan import scan_keras_file
+from edgekit.formats.sizes import fill_sizes
 from edgekit.formats.source import Source, check_weights
 from edgekit.formats.tracing import trace
-from edgekit.ir.run import Arrays
+from edgekit.ir.run import Arrays, probe_specs
 
 __all__ = ["read_keras"]
-
-Shape = tuple[int | None, ...]
 
 
 def read_keras(
@@ -47,22 +47,35 @@ def read_keras(
     library, model = _load(path, classes, trust_model=trust_model)
     check_weights({getattr(w, "path", w.name): w.numpy() for w in model.weights})
     inputs = _inputs(model, input_shapes)
-    names = _output_names(model, taken=set(inputs))
-    proto, layers = trace(library, model, inputs, names)
-
-    def answer(feeds: Arrays) -> Arrays:
-        arguments = [feeds[name] for name in inputs]
-        return dict(zip(names, _flat(model(_packed(arguments), training=False)), strict=True))
-
+    outputs = _output_names(model, taken={spec.name for spec in inputs})
+    answer = functools.partial(_answer, path, model, inputs, outputs)
+    # What Keras itself can't run is the file's fault; what goes wrong after that is ours.
+    answer(probe_specs(inputs, seed=0, samples=1))
+    proto, layers = trace(library, model, inputs, outputs)
     return Source(
         file_format,
         proto,
         f"{library.__name__} {library.__version__}",
-        tuple(TensorSpec(name, shape, dtype) for name, (shape, dtype) in inputs.items()),
+        inputs,
         answer,
-        layouts=dict.fromkeys((*inputs, *names), Layout.NHWC) if _channels_last(model) else {},
+        layouts=dict.fromkeys((*(spec.name for spec in inputs), *outputs), _image_layout(model)),
         layers=layers,
     )
+
+
+def _answer(path: Path, model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[str], feeds: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    arguments = [feeds[spec.name] for spec in inputs]
+    try:
+        answers = model(arguments[0] if len(arguments) == 1 else arguments, training=False)
+        return dict(zip(outputs, [tensor.numpy() for tensor in tf.nest.flatten(answers)], strict=True))
+    except Exception as error:
+        raise InvalidInputError(
+            f"Keras itself can't run {path}: {' '.join(str(error).split())[:300]}",
+            blame="your model file",
+            remedy="Call the model where it was made, mend it, and save it again.",
+        ) from error
 
 
 def _custom_classes(spec: str | None) -> dict[str, Any]:
@@ -108,8 +121,8 @@ def _load_error(path: Path, first: Exception, second: Exception) -> EdgekitError
     )
 
 
-def _inputs(model: Any, input_shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Name → (shape with an open batch, dtype) of each input, all sizes filled in."""
+def _inputs(model: Any, input_shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
+    """The inputs with all sizes but the batch filled in."""
     if not getattr(model, "inputs", None):
         raise InvalidInputError(
             f"the model {model.name!r} was saved before it knew its input shape",
@@ -117,39 +130,9 @@ def _inputs(model: Any, input_shapes: Mapping[str, Sequence[int]]) -> dict[str, 
             remedy="Call it once before saving:\n    model(tf.zeros((1, 224, 224, 3))); model.save('model.keras')",
         )
     named = dict(zip(_unique([tensor.name.split(":")[0] for tensor in model.inputs]), model.inputs, strict=True))
-    unknown = sorted(set(input_shapes) - set(named))
-    if unknown:
-        raise InvalidInputError(
-            f"the model has no input called {unknown[0]!r}; its inputs are {', '.join(named)}",
-            blame="your --input-shape",
-            remedy="Use one of these names.",
-        )
-    return {name: _spec(name, tensor, input_shapes.get(name)) for name, tensor in named.items()}
-
-
-def _spec(name: str, tensor: Any, given: Sequence[int] | None) -> tuple[Shape, str]:
-    dtype = getattr(tensor.dtype, "name", tensor.dtype)
-    own = tuple(tensor.shape)
-    if given is not None and (
-        len(given) != len(own) or any(o is not None and o != g for o, g in zip(own[1:], given[1:], strict=True))
-    ):
-        raise InvalidInputError(
-            f"--input-shape {name}={','.join(map(str, given))} contradicts the model's own {_written(own)}",
-            blame="your --input-shape",
-            remedy=f"Only the sizes marked ? are open: {_written(own)}",
-        )
-    shape = own if given is None else tuple(given)
-    if None in shape[1:]:
-        raise InvalidInputError(
-            f"the model leaves the size of its input {name!r} open: {_written(own)}",
-            blame="your model file",
-            remedy=f"Fix it, with your own sizes: --input-shape {name}=1,{','.join(str(s or 224) for s in own[1:])}",
-        )
-    return (own[0], *shape[1:]), dtype
-
-
-def _written(shape: Shape) -> str:
-    return "×".join("?" if size is None else str(size) for size in shape)
+    shapes = fill_sizes({name: tuple(tensor.shape) for name, tensor in named.items()}, input_shapes)
+    dtypes = {name: getattr(tensor.dtype, "name", tensor.dtype) for name, tensor in named.items()}
+    return tuple(TensorSpec(name, shape, dtypes[name]) for name, shape in shapes.items())
 
 
 def _output_names(model: Any, taken: set[str]) -> list[str]:
@@ -159,7 +142,7 @@ def _output_names(model: Any, taken: set[str]) -> list[str]:
     return _unique([name.split("/")[0] for name in layers], taken)
 
 
-def _unique(names: list[str], taken: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def _unique(names: list[str], taken: Collection[str] = ()) -> list[str]:
     """The names, with _1, _2, … behind those that came before or are `taken`."""
     found: list[str] = []
     for name in names:
@@ -168,16 +151,7 @@ def _unique(names: list[str], taken: set[str] = frozenset()) -> list[str]:  # ty
     return found
 
 
-def _packed(tensors: list[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors
-
-
-def _flat(outputs: Any) -> list[Any]:
-    import tensorflow as tf
-
-    return [tensor.numpy() for tensor in tf.nest.flatten(outputs)]
-
-
-def _channels_last(model: Any) -> bool:
-    """Whether no layer says that its channels come first."""
-    return all(getattr(layer, "data_format", "channels_last") != "channels_first" for layer in model.layers)
+def _image_layout(model: Any) -> Layout:
+    """Channels last, as Keras has them, unless a layer says otherwise."""
+    first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
+    return Layout.NCHW if first else Layout.NHWC

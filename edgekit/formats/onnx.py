@@ -15,9 +15,9 @@ import onnxruntime as ort
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.core.types import TensorSpec
+from edgekit.formats.sizes import Shape, fill_sizes
 from edgekit.formats.source import Source, check_weights
 from edgekit.ir.run import Arrays, run_bytes
-from edgekit.passes.normalise import bind_sizes
 from edgekit.passes.normalise.support import refuse_foreign_ops
 
 __all__ = ["read_onnx"]
@@ -52,9 +52,8 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
         raise _error(f"{path} is a damaged ONNX model: {_line(error)}") from error
     check_weights({**weights, **_constants(network.graph)})
     _drop_weights_from_inputs(network.graph)
-    bound = bind_sizes(network, input_shapes)
-    specs = tuple(_spec(value) for value in bound.graph.input)
-    return Source("onnx", bound, f"onnxruntime {ort.__version__}", specs, functools.partial(_answer, path, original))
+    specs = _fix_sizes(network.graph, input_shapes)
+    return Source("onnx", network, f"onnxruntime {ort.__version__}", specs, functools.partial(_answer, path, original))
 
 
 def _error(cause: str, remedy: str = "Export it again with the tool that made it.") -> InvalidInputError:
@@ -136,10 +135,21 @@ def _drop_weights_from_inputs(graph: onnx.GraphProto) -> None:
     graph.input.extend(inputs)
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def _fix_sizes(graph: onnx.GraphProto, input_shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
+    """Write the sizes that the user gives into the graph's inputs, and describe these."""
+    shapes = fill_sizes({value.name: _shape(value) for value in graph.input}, input_shapes)
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        tensor.shape.Clear()
+        for size in shapes[value.name]:
+            tensor.shape.dim.add(dim_value=size)
+    dtypes = {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in graph.input}
+    return tuple(TensorSpec(name, shape, str(dtypes[name])) for name, shape in shapes.items())
+
+
+def _shape(value: onnx.ValueInfoProto) -> Shape | None:
     tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return TensorSpec(value.name, tuple(size.dim_value for size in tensor.shape.dim), str(dtype))
+    return tuple(size.dim_value or None for size in tensor.shape.dim) if tensor.HasField("shape") else None
 
 
 def _answer(path: Path, original: bytes, feeds: Arrays) -> Arrays:

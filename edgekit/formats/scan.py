@@ -19,7 +19,6 @@ from edgekit.core.errors import InvalidInputError
 __all__ = ["scan_keras_file"]
 
 _MAX_BYTES = 2 << 30
-_WEIGHTS = "model.weights.h5"
 # Layers that hold code, load it from elsewhere, or call whatever method they name.
 _CODE_CLASSES = {
     "Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "ClassMethod", "InstanceMethod",
@@ -72,15 +71,16 @@ def _carries_code(path: Path, what: str) -> InvalidInputError:
 
 def _archive_config(path: Path) -> Any:
     """The config of a .keras archive, whose members and weights are harmless."""
+    import h5py
+
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive.infolist())
             config = json.loads(archive.read("config.json"))
-            if _WEIGHTS in archive.namelist():
-                import h5py
-
-                with archive.open(_WEIGHTS) as stream, h5py.File(stream, "r") as weights:
-                    _check_links(path, weights)
+            for name in archive.namelist():
+                if name.endswith(".h5"):
+                    with archive.open(name) as stream, h5py.File(stream, "r") as weights:
+                        _check_links(path, weights)
             return config
     except InvalidInputError:
         raise

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import UnsupportedOpError
+from edgekit.core.types import TensorSpec
 from edgekit.ir.model import OPSET
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ __all__ = ["trace"]
 
 
 def trace(
-    library: Any, model: Any, inputs: Mapping[str, tuple[tuple[int | None, ...], str]], outputs: Sequence[str]
+    library: Any, model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[str]
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """The model's inference graph in ONNX, and the paths of the layers that its nodes' names begin with.
 
     Args:
         library: keras or tf_keras, whichever made the model.
         model: the model.
-        inputs: name → (shape, dtype) of each input, in the model's order.
+        inputs: the inputs, in the model's order.
         outputs: names for the model's outputs, in order.
 
     Raises:
@@ -38,7 +39,7 @@ def trace(
     import tensorflow as tf
 
     layers = dict(_layer_paths(model))
-    specs = [tf.TensorSpec(shape, dtype, name=f"input_{i}") for i, (shape, dtype) in enumerate(inputs.values())]
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{i}") for i, spec in enumerate(inputs)]
 
     def inference(*arguments: Any) -> list[Any]:
         answer = model(arguments[0] if len(arguments) == 1 else list(arguments), training=False)
@@ -47,7 +48,7 @@ def trace(
 
     with _scoped_calls(layers, library.layers.BatchNormalization):
         concrete = tf.function(inference, input_signature=specs, autograph=False).get_concrete_function()
-    return _to_onnx(concrete, list(inputs), list(outputs)), tuple(layers.values())
+    return _to_onnx(concrete, [spec.name for spec in inputs], list(outputs)), tuple(layers.values())
 
 
 def _layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[Any, str]]:

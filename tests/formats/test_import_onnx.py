@@ -111,7 +111,7 @@ def test_open_sizes_are_asked_for_and_filled_in(convnet: Make, saved: Save) -> N
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"photo": [1, 3, 8, 8]}, "no input 'photo'"),
+        ({"photo": [1, 3, 8, 8]}, "no input called 'photo'"),
         ({"image": [1, 4, 8, 8]}, "contradicts"),
         ({"image": [1]}, "contra"),
     ],
@@ -353,7 +353,7 @@ def test_the_same_file_gives_the_same_bytes(convnet: Make, saved: Save, tmp_path
 def test_errors_keep_their_meaning_through_the_child_process(convnet: Make, saved: Save, tmp_path: Path) -> None:
     path = saved(convnet())
     arguments = {"source": path, "out": tmp_path, "input_shapes": {"photo": [1]}}
-    with pytest.raises(InvalidInputError, match="no input 'photo'"):
+    with pytest.raises(InvalidInputError, match="no input called 'photo'"):
         child.call("edgekit.formats.importer:import_model", arguments, what="importing", blame="your model")
 
 

@@ -1,5 +1,5 @@
 """The normal form of a network: any ONNX graph in, a Model out. BatchNorm stays; nothing is fused here."""
 
-from edgekit.passes.normalise.normalise import bind_sizes, normalise
+from edgekit.passes.normalise.normalise import normalise
 
-__all__ = ["bind_sizes", "normalise"]
+__all__ = ["normalise"]

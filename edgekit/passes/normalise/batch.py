@@ -54,7 +54,7 @@ def _unname_batch(graph: ir.Graph, shapes: Shapes, batch: int) -> None:
             node.attributes.pop("allowzero", None)
         elif node.op_type == "Resize" and len(node.inputs) == 4 and "axes" not in node.attributes:
             sizes = ir.convenience.get_const_tensor(node.inputs[3]) if node.inputs[3] is not None else None
-            if sizes is not None and sizes.numpy()[0] == batch:
+            if sizes is not None and sizes.size and sizes.numpy()[0] == batch:
                 _set_constant(graph, node, 3, list(sizes.numpy()[1:]))
                 node.attributes["axes"] = ir.AttrInt64s("axes", range(1, sizes.size))
 

@@ -1,0 +1,117 @@
+"""The normal form of an ONNX graph: names, shapes, a batch that nothing names, BatchNorm as one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgekit.ir.model import Model
+from edgekit.ir.run import max_relative, probe, run, run_bytes
+from edgekit.passes.normalise import normalise
+
+Shapes = Mapping[str, Sequence[int | str]]
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto], inputs: Shapes, outputs: Sequence[str], weights: Mapping[str, Any]
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        list(nodes),
+        "graph",
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def same_answers(source: onnx.ModelProto, normal: Model) -> bool:
+    feeds = probe(normal, seed=7, samples=3)
+    return max_relative(run(normal, feeds), run_bytes(source.SerializeToString(), feeds, batch=1)) < 1e-5
+
+
+def test_a_batch_merged_into_another_axis_and_split_again_is_freed() -> None:
+    """The way of a dense layer over time: (1, 5, 4) → (5, 4) → (5, 2) → (1, 5, 2)."""
+    weights = {"flat": [5, 4], "w": np.ones((4, 2), np.float32), "back": [1, 5, 2]}
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["dense"]),
+        helper.make_node("Reshape", ["dense", "back"], ["y"]),
+    ]
+    source = model(nodes, {"x": [1, 5, 4]}, ["y"], weights)
+    normal = normalise(source)
+    assert normal.inputs[0].shape == (None, 5, 4)
+    shapes = [node.inputs[1].const_value.numpy().tolist() for node in normal.graph if node.op_type == "Reshape"]  # type: ignore[union-attr]
+    assert shapes == [[-1, 4], [-1, 5, 2]]
+    assert str(normal.graph[0].outputs[0].shape[0]) == "5*batch"  # type: ignore[index]
+    assert same_answers(source, normal)
+
+
+def test_a_resize_to_sizes_does_not_name_the_batch() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["m"]),
+        helper.make_node("Resize", ["m", "", "", "sizes"], ["y"], mode="nearest"),
+    ]
+    source = model(nodes, {"x": [1, 3, 4, 4]}, ["y"], {"w": np.float32(2), "sizes": [1, 3, 8, 8]})
+    normal = normalise(source)
+    assert normal.outputs[0].shape == (None, 3, 8, 8)
+    assert same_answers(source, normal)
+
+
+def test_batch_norm_between_reshapes_stands_alone() -> None:
+    random = np.random.default_rng(0)
+    statistics = {name: random.random(4, np.float32) + 0.5 for name in ("s", "b", "m", "v")}
+    nodes = [
+        helper.make_node("Reshape", ["x", "image"], ["r"]),
+        helper.make_node("BatchNormalization", ["r", "s", "b", "m", "v"], ["n"], "norm"),
+        helper.make_node("Reshape", ["n", "rows"], ["y"]),
+    ]
+    source = model(nodes, {"x": [1, 4]}, ["y"], {**statistics, "image": [-1, 4, 1, 1], "rows": [-1, 4]})
+    normal = normalise(source)
+    assert [(node.name, node.op_type) for node in normal.graph] == [("norm", "BatchNormalization")]
+    assert [spec.name for spec in normal.outputs] == ["y"]
+    assert same_answers(source, normal)
+
+
+def test_constants_identities_dropouts_and_dead_nodes_go() -> None:
+    constant = numpy_helper.from_array(np.full(4, 2, np.float32))
+    nodes = [
+        helper.make_node("Constant", [], ["two"], value=constant),
+        helper.make_node("Identity", ["x"], ["same"]),
+        helper.make_node("Sqrt", ["w"], ["root"]),
+        helper.make_node("Mul", ["root", "two"], ["scale"]),
+        helper.make_node("Mul", ["same", "scale"], ["scaled"], "scale"),
+        helper.make_node("Dropout", ["scaled"], ["kept"]),
+        helper.make_node("Relu", ["kept"], ["unused"]),
+        helper.make_node("Tanh", ["kept"], ["y"], "squash"),
+    ]
+    source = model(nodes, {"x": ["n", 4]}, ["y"], {"w": np.full(4, 9, np.float32)})
+    normal = normalise(source)
+    assert [node.name for node in normal.graph] == ["scale", "squash"]
+    assert len(normal.graph.initializers) == 1
+    assert same_answers(source, normal)
+
+
+def test_names_are_kept_and_made_unique() -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "w"], ["a"], "layer"),
+        helper.make_node("Relu", ["a"], ["b"], "layer"),
+        helper.make_node("Tanh", ["b"], ["y"]),
+    ]
+    normal = normalise(model(nodes, {"x": [1, 4]}, ["y"], {"w": np.ones(4, np.float32)}))
+    assert [node.name for node in normal.graph] == ["layer", "layer_1", "Tanh_2"]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_mixes_samples_keeps_its_batch_of_one(axis: int) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "w"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["y"], axis=axis),
+    ]
+    normal = normalise(model(nodes, {"x": [1, 4]}, ["y"], {"w": np.ones(4, np.float32)}))
+    assert normal.inputs[0].shape == ((1, 4) if axis == 0 else (None, 4))
