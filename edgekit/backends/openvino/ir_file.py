@@ -1,7 +1,7 @@
 """Writes an OpenVINO model so that the same model gives the same, small bytes.
 
 As it comes, the .xml holds names from a counter of the process, the path of its source, and blanks; for a small
-network it outweighs the weights. Only what a reader can do without is left out: equal constants are stored and declared
+network it outweighs the weights. Only what a reader can do without is left out: equal quantization ranges are declared
 once, tensor names stay on inputs and outputs only, layers keep their names.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.backends.openvino.quiet import import_openvino
 
 __all__ = ["write"]
@@ -22,6 +24,11 @@ _RELEASES = {
     8: "2022.1", 9: "2022.2", 10: "2022.3", 11: "2023.0", 12: "2023.1", 13: "2023.2", 14: "2024.2", 15: "2024.4",
     16: "2025.1",
 }  # fmt: skip
+
+_WEIGHTED = frozenset(
+    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+)
+_HALF_OF_SMALLEST_FLOAT16 = 2.0**-25
 
 
 def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str, Any], fp16: bool) -> str:
@@ -36,7 +43,9 @@ def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str
     Returns:
         The oldest release that reads the file, like "openvino 2022.1", or "" when not known.
     """
-    _share_constants(model)
+    if fp16:
+        _flush_tiny_weights(model)
+    _share_ranges(model)
     _drop_inner_tensor_names(model)
     _name_repeatably(model, layers)
     for key in list(model.rt_info.keys()):
@@ -50,15 +59,32 @@ def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str
     return _oldest_release(tree.getroot())
 
 
-def _share_constants(model: Any) -> None:
-    """Let equal constants be one: a FakeQuantize comes with its input range stated again as its output range."""
-    first: dict[tuple[str, str, bytes], Any] = {}
+def _flush_tiny_weights(model: Any) -> None:
+    """Set weights to zero that float16 rounds to zero: OpenVINO leaves a constant with many of them in float32."""
+    ov = import_openvino()
     for op in _constants(model):
-        key = (op.get_element_type().get_type_name(), str(op.get_output_shape(0)), op.get_data().tobytes())
-        kept = first.setdefault(key, op)
-        if kept is not op:
-            for reader in op.output(0).get_target_inputs():
-                reader.replace_source_output(kept.output(0))
+        readers = op.output(0).get_target_inputs()
+        weights = any(reader.get_index() == 1 and reader.get_node().get_type_name() in _WEIGHTED for reader in readers)
+        tiny = np.abs(op.get_data()) < _HALF_OF_SMALLEST_FLOAT16 if weights else None
+        if tiny is not None and tiny.any():
+            flushed = ov.op.Constant(np.where(tiny, np.float32(0), op.get_data()))
+            for reader in readers:
+                reader.replace_source_output(flushed.output(0))
+
+
+def _share_ranges(model: Any) -> None:
+    """Let equal ranges be one constant: a FakeQuantize states its input range again as its output range.
+
+    Only ranges: whoever corrects a bias of the fp32 file must not meet it in two layers.
+    """
+    first: dict[tuple[str, bytes], Any] = {}
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "FakeQuantize":
+            for port in op.inputs()[1:]:
+                constant = port.get_source_output().get_node()
+                if constant.get_type_name() == "Constant":
+                    key = (str(constant.get_output_shape(0)), constant.get_data().tobytes())
+                    port.replace_source_output(first.setdefault(key, constant).output(0))
 
 
 def _constants(model: Any) -> list[Any]:

@@ -37,11 +37,24 @@ def quantize(model: Any, request: CompileRequest) -> Any:
     return nncf.quantize(
         model,
         nncf.Dataset(samples),
-        preset=nncf.QuantizationPreset.MIXED,
+        # Symmetric activations: MobileNetV2 takes 0.72x the time it takes with asymmetric ones, and no model loses.
+        preset=nncf.QuantizationPreset.PERFORMANCE,
         target_device=nncf.TargetDevice.CPU,
         subset_size=len(samples),
+        # Both against NNCF's defaults, which clip activations to the mean of the samples' ranges and correct biases
+        # from means alone: on ResNet-8 the answers are 26 dB from float instead of 14, on VWW 31 instead of 16.
+        fast_bias_correction=False,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=_min_max(),
+        ),
         ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept)) if kept else None,
     )
+
+
+def _min_max() -> Any:
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return RangeEstimatorParametersSet.MINMAX
 
 
 def _batches(source: Path, names: list[str], batch: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
