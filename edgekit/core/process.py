@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import ctypes
+import functools
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from edgekit.core.errors import EdgekitError, InvalidInputError
+from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError
 
 __all__ = ["Finished", "Limits", "explain_death", "repeatable_environment", "run_limited"]
 
 _POLL_SECONDS = 0.02
+_KEPT_LINES = 400
+_LONGEST_LINE = 1 << 20
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a process may take: resident memory of its whole group in bytes, and wall time in seconds."""
 
-    memory_bytes: int = 8 << 30
+    memory_bytes: int = field(default_factory=lambda: min(8 << 30, _physical_memory() * 3 // 4))
     seconds: float = 3600.0
 
 
@@ -72,7 +84,7 @@ def run_limited(
         limits: memory and time; the memory of the group is sampled every 20 ms.
         env: the whole environment, or None for ours.
         on_line: gets each line of stdout as it comes.
-        on_error_line: gets each line of stderr as it comes; all of them are kept for `Finished.stderr` as well.
+        on_error_line: gets each line of stderr as it comes; the last ones are kept for `Finished.stderr` as well.
         cwd: working folder.
     """
     process = subprocess.Popen(
@@ -80,16 +92,19 @@ def run_limited(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         env=dict(env) if env is not None else None,
         cwd=cwd,
         start_new_session=True,
+        preexec_fn=functools.partial(_die_with_parent, os.getpid()),  # noqa: PLW1509 - one system call, no lock taken
     )
-    errors: list[str] = []
+    errors: deque[str] = deque(maxlen=_KEPT_LINES)
 
     def keep(line: str) -> None:
         errors.append(line)
+        if "EDGEKIT_DEBUG" in os.environ:
+            sys.stderr.write(line)
         if on_error_line:
             on_error_line(line)
 
@@ -130,24 +145,43 @@ def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) 
     elif finished.killed_for == "time":
         cause = f"{what} took longer than {limits.seconds:.0f} s and was stopped"
     elif finished.returncode < 0:
-        cause = f"{what} crashed with {signal.Signals(-finished.returncode).name}"
+        cause = f"{what} crashed with {_signal_name(-finished.returncode)}"
     else:
-        cause = f"{what} ended with exit code {finished.returncode}"
+        # It ended in order and still gave no answer: that is no input's doing.
+        blame, cause = "edgekit", f"{what} ended with exit code {finished.returncode} and no answer"
     last = [line for line in finished.stderr.strip().splitlines() if line.strip()][-1:]
     if last:
         cause += f": {last[0].strip()[:300]}"
-    return InvalidInputError(
+    kind = DefectError if blame == "edgekit" else InvalidInputError
+    return kind(
         cause,
         blame=blame,
         remedy="Check the file with the tool that wrote it; if it is sound, run again with --debug and report the log.",
     )
 
 
+def _die_with_parent(parent: int) -> None:
+    """In the new process, before it becomes the program: ask the kernel to end it when we end, however we end."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _signal_name(number: int) -> str:
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return f"{name} (often the system's own answer to too little memory)" if number == signal.SIGKILL else name
+
+
 def _forward(stream: IO[str] | None, sink: Callable[[str], object]) -> None:
+    """Pass lines on; a sink that fails is not called again, but the pipe is emptied, or its writer would hang."""
     assert stream is not None
     with stream:
-        for line in stream:
-            sink(line)
+        lines = iter(functools.partial(stream.readline, _LONGEST_LINE), "")
+        try:
+            for line in lines:
+                sink(line)
+        finally:
+            deque(lines, maxlen=0)
 
 
 def _group_memory(leader: int) -> int:

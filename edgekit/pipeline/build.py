@@ -127,7 +127,7 @@ def _report(
         backend=target.backend.name,
         precision=trial.precision,
         exit_code=exit_code,
-        passed=passed(gates),
+        passed=passed(gates, exit_code),
         files=tuple(file.name for file in trial.artifact.files),
         bytes=trial.artifact.size,
         float_bytes=target.float_artifact.size,

@@ -7,11 +7,9 @@ becomes an error about what it was doing.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import importlib
 import json
-import os
-import signal
 import sys
 import tempfile
 import traceback
@@ -20,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import events
-from edgekit.core.errors import DefectError, EdgekitError, from_dict
+from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.types import to_json
 
 __all__ = ["call"]
 
 _EVENT_PREFIX = "\x1eedgekit "
-_PR_SET_PDEATHSIG = 1
 
 
 def call(
@@ -52,9 +49,11 @@ def call(
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
-        job.write_text(json.dumps({"function": function, "arguments": to_json(arguments)}))
+        request = {"function": function, "arguments": to_json(arguments), "what": what, "blame": blame}
+        job.write_text(json.dumps(request))
         finished = run_limited(
-            [sys.executable, "-m", "edgekit.pipeline.child", str(job), str(answer), str(os.getpid())],
+            # -P: a file in the user's folder never stands in for a module of ours.
+            [sys.executable, "-P", "-m", "edgekit.pipeline.child", str(job), str(answer)],
             limits=limits,
             env=repeatable_environment(threads),
             on_line=_relay,
@@ -70,7 +69,8 @@ def call(
 def _relay(line: str) -> None:
     """Pass an event of the child on to our listener; anything else it prints is chatter."""
     if line.startswith(_EVENT_PREFIX):
-        events.emit(events.Event(**json.loads(line.removeprefix(_EVENT_PREFIX))))
+        with contextlib.suppress(ValueError, TypeError):
+            events.emit(events.Event(**json.loads(line.removeprefix(_EVENT_PREFIX))))
 
 
 def _send(event: events.Event) -> None:
@@ -78,37 +78,34 @@ def _send(event: events.Event) -> None:
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to end us when the parent ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-def _main(job: Path, answer: Path, parent: int) -> None:
-    _die_with_parent(parent)
+def _main(job: Path, answer: Path) -> None:
     request = json.loads(job.read_text())
+    partial = answer.with_suffix(".partial")
+    partial.write_text(_answer(request))
+    partial.rename(answer)
+
+
+def _answer(request: Mapping[str, Any]) -> str:
     module, name = request["function"].split(":")
     try:
         with events.listening(_send):
             value = getattr(importlib.import_module(module), name)(**request["arguments"])
-        result = {"value": to_json(value)}
+        return json.dumps({"value": to_json(value)})
     except EdgekitError as error:
-        result = {"error": error.to_dict()}
+        failure = error
     except MemoryError:
-        raise
+        failure = InvalidInputError(
+            f"{request['what']} ran out of memory", blame=request["blame"], remedy="Free memory, or give it less to do."
+        )
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the parent must hear of it
         traceback.print_exc()
-        defect = DefectError(
+        failure = DefectError(
             f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'} (in {request['function']})",
             blame="edgekit",
             remedy="Run again with --debug and report the log.",
         )
-        result = {"error": defect.to_dict()}
-    partial = answer.with_suffix(".partial")
-    partial.write_text(json.dumps(result))
-    partial.rename(answer)
+    return json.dumps({"error": failure.to_dict()})
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    _main(Path(sys.argv[1]), Path(sys.argv[2]))

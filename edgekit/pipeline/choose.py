@@ -88,7 +88,9 @@ def _inputs(target: TargetJob) -> str:
         {
             "model": job.original.digest,
             "data": job.data.entry.key,
-            "recipe": job.recipe.model_dump(mode="json", exclude={"model": {"path"}}),
+            "recipe": job.recipe.model_dump(
+                mode="json", exclude={"model": {"path"}, "data": {"data", "train", "eval"}}
+            ),
             "target": target.target.model_dump(mode="json"),
             "backend": [target.backend.name, target.backend.version],
             "tools": dict(target.backend.tools()),

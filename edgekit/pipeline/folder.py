@@ -64,7 +64,11 @@ def _manifest(
     name: str, target: TargetJob, trial: Trial, report: TargetReport, files: list[dict[str, Any]]
 ) -> Mapping[str, Any]:
     job, artifact = target.job, trial.artifact
-    splits = job.data.entry.value["splits"]
+    # Names, not paths: a manifest says what was used, wherever it lay.
+    named = {"model": {"path"}, "data": {"data", "train", "eval"}}
+    splits = {
+        name: {**split, "source": Path(split["source"]).name} for name, split in job.data.entry.value["splits"].items()
+    }
     return {
         "schema_version": 1,
         "tool": {"name": "edgekit", "version": __version__},
@@ -98,7 +102,7 @@ def _manifest(
         },
         "precision": to_json(trial.proof),
         "plan": to_json(artifact.plan),
-        "recipe": job.recipe.model_dump(mode="json", exclude={"model": {"path"}}),
+        "recipe": job.recipe.model_dump(mode="json", exclude=named),
         "splits": splits,
         "synthetic_data": job.data.synthetic,
         "fusion": to_json(job.fused.report.get("passes", [])),

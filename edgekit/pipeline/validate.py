@@ -112,7 +112,7 @@ def artifact_batch(artifact: Artifact) -> int:
     return next((spec.shape[0] for spec in artifact.inputs if spec.shape and spec.shape[0]), 1)
 
 
-def _judge(
+def _judge(  # noqa: PLR0917 - all that a judgement needs, once
     store: Store, source: SourceModel, run: Run, data: Data, recipe: Recipe, model: str | None, max_drop: float | None
 ) -> tuple[tuple[Metric, ...], tuple[Gate, ...], int]:
     assert run.answers is not None

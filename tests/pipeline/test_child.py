@@ -80,7 +80,6 @@ def test_a_stage_that_is_not_there_is_a_defect() -> None:
     ("name", "limits", "story"),
     [
         ("crash", Limits(seconds=60), "reading m.h5 crashed with SIGSEGV"),
-        ("leave", Limits(seconds=60), "reading m.h5 ended with exit code 7"),
         ("hoard", Limits(memory_bytes=300 << 20, seconds=60), "reading m.h5 took more than 300 MiB of memory"),
         ("dawdle", Limits(seconds=1), "reading m.h5 took longer than 1 s"),
     ],
@@ -89,6 +88,21 @@ def test_a_child_that_dies_without_an_answer_has_its_story_told(name: str, limit
     with pytest.raises(InvalidInputError, match=story) as caught:
         _call(name, limits)
     assert caught.value.blame == "your model"
+
+
+def test_a_child_that_leaves_in_order_without_an_answer_is_a_defect_of_ours() -> None:
+    with pytest.raises(DefectError, match=r"reading m\.h5 ended with exit code 7 and no answer"):
+        _call("leave")
+
+
+def test_a_file_in_the_users_folder_is_never_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "json.py").write_text("raise SystemExit('taken')")
+    monkeypatch.chdir(here)
+    assert _call("environment", threads=1) == {"hash": "0", "threads": "1"}
 
 
 def test_progress_and_warnings_arrive_and_chatter_does_not() -> None:

@@ -22,7 +22,7 @@ def _work(calls):
 
 
 def test_the_same_inputs_are_worked_once(store):
-    calls = []
+    calls: list[int] = []
     first = store.make("s", "t", {"x": 1}, _work(calls))
     second = store.make("s", "t", {"x": 1}, _work(calls))
     assert len(calls) == 1
@@ -32,14 +32,14 @@ def test_the_same_inputs_are_worked_once(store):
 
 @pytest.mark.parametrize("other", [("s", {"x": 2}), ("r", {"x": 1})])
 def test_other_inputs_and_other_stages_are_other_entries(store, other):
-    calls = []
+    calls: list[int] = []
     store.make("s", "t", {"x": 1}, _work(calls))
     store.make(other[0], "t", other[1], _work(calls))
     assert len(calls) == 2
 
 
 def test_a_damaged_entry_is_made_again(store):
-    calls = []
+    calls: list[int] = []
     entry = store.make("s", "t", {}, _work(calls))
     entry.file("sub/a.bin").write_bytes(b"contenT")
     again = store.make("s", "t", {}, _work(calls))
@@ -58,7 +58,7 @@ def test_failed_work_leaves_nothing(store):
 
 
 def test_sweep_removes_what_a_killed_build_left_and_nothing_else(store):
-    calls = []
+    calls: list[int] = []
     store.make("s", "t", {}, _work(calls))
     dead = store.root / "tmp" / "999999999-abc"
     dead.mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_sweep_removes_what_a_killed_build_left_and_nothing_else(store):
 
 
 def test_events_say_what_came_from_the_store(store):
-    heard = []
+    heard: list[events.Event] = []
     with events.listening(heard.append):
         store.make("s", "title", {}, _work([]))
         store.make("s", "title", {}, _work([]))
