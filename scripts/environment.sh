@@ -75,7 +75,7 @@ find_python() {
     if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
       "$candidate" -m pip --version >/dev/null 2>&1 ||
         fail 10 "$(command -v "$candidate") has no pip. Run: $candidate -m ensurepip, or on Debian: apt install python3-pip"
-      command -v "$candidate"
+      "$candidate" -c 'import sys; print(sys.executable)' # a shim's choice may change later
       return
     fi
   done
