@@ -57,8 +57,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = root / "environment"
     base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
-    install = ["install", "--quiet", "--no-index", "--no-deps", wheel]
-    subprocess.run([base, "-m", "pip", "--python", folder / "bin" / "python", *install], check=True)
+    install = ["install", "--quiet", "--no-index", "--no-deps", str(wheel)]
+    subprocess.run([str(base), "-m", "pip", "--python", str(folder / "bin" / "python"), *install], check=True)
     own = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (own / "lent.pth").write_text(sysconfig.get_path("purelib"))
     return Installed(wheel, folder)
