@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,12 @@ def _answer(path: Path, model: Any, inputs: Sequence[TensorSpec], outputs: Seque
 
 
 def _custom_classes(spec: str | None) -> dict[str, Any]:
-    """The classes that "module:NAME" names, by name."""
+    """The classes that "module:NAME" names, by name; the current folder is searched last."""
     if spec is None:
         return {}
     module, _, name = spec.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
         value = getattr(importlib.import_module(module), name)
     except Exception as error:

@@ -5,7 +5,9 @@ Usage: keras_scenarios.py OUT [ACCEPTANCE_DATA]
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import random
 import sys
 import time
@@ -46,7 +48,7 @@ CUSTOM = {"Shift": Shift}
 def main(out: Path, acceptance: Path | None) -> None:
     results: Results = {}
     (out / "my_layers.py").write_text(CUSTOM_LAYER)
-    sys.path.insert(0, str(out))
+    os.chdir(out)
     for scenario in (architectures, open_sizes, broken_weights, code, custom_layers, damaged):
         scenario(out, results)
     if acceptance:
@@ -175,8 +177,11 @@ def code(out: Path, results: Results) -> None:
 
 
 def custom_layers(out: Path, results: Results) -> None:
-    import my_layers  # type: ignore[import-not-found]
-
+    spec = importlib.util.spec_from_file_location("my_layers", out / "my_layers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    my_layers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(my_layers)
     inputs = keras.Input((4,))
     path = out / "custom.keras"
     trained(keras.Model(inputs, keras.layers.Dense(2)(my_layers.Shift(2.0, name="shift")(inputs)))).save(path)
