@@ -510,7 +510,8 @@ class OpenVINOSession(Session):
         """Constants of the file; executed layers with the precision that the CPU plugin chose for them."""
         ops = self._model.get_ordered_ops()
         constants = [op for op in ops if op.get_type_name() == "Constant"]
-        weights = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         compute = Tally()
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
@@ -519,9 +520,12 @@ class OpenVINOSession(Session):
             )
             if kind not in ("Const", "Input", "Output"):
                 compute.add(kind, openvino_precision(precision, kernel))
+            if kind == "Subgraph":
+                for product in openvino_products(op, hint):
+                    compute.add("MatMul", product)
         return {
             "storage": openvino_bytes(constants),
-            "weights": openvino_bytes(op for op in constants if op.get_name() in weights),
+            "weights": openvino_bytes(op for op in constants if op.get_name() in weight_names),
             "compute": compute.as_json(),
         }
 
@@ -540,7 +544,7 @@ NUMPY_NAMES = {
 }  # fmt: skip
 
 
-def openvino_precision(precision: str, kernel: str) -> str:
+def openvino_precision(precision: str, kernel: str = "") -> str:
     """What a layer of the execution graph computes in.
 
     `runtimePrecision` says f16 where float16 weights feed a float32 kernel; the kernel's own name ends in what it
@@ -549,6 +553,20 @@ def openvino_precision(precision: str, kernel: str) -> str:
     computed = kernel.rpartition("_")[2].lower()
     name = computed if computed in NUMPY_NAMES and computed != "i8" else precision.lower()
     return NUMPY_NAMES.get(name, name)
+
+
+def openvino_products(subgraph: Any, hint: str) -> Iterator[str]:
+    """The precision of each matrix product that OpenVINO compiled into one kernel with its neighbours.
+
+    Such a kernel is listed as a Subgraph in the precision of its input. What its products compute in shows in the
+    weights that reach it: integers, or floats that the kernel converts to the precision of the `hint` by itself.
+    """
+    for value in subgraph.input_values():
+        source = value.get_node()
+        info = source.get_rt_info()
+        if info["layerType"].astype(str) == "Const" and sum(size > 1 for size in source.get_output_shape(0)) > 1:
+            precision = info["outputPrecisions"].astype(str).lower()
+            yield openvino_precision(hint if precision == "f32" and hint in ("bf16", "f16") else precision)
 
 
 def openvino_weights(op: Any) -> Iterator[Any]:

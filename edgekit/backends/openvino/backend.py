@@ -16,10 +16,12 @@ __all__ = ["OpenVINOBackend"]
 _EXAMPLE = '''\
 """Runs {file} in OpenVINO."""
 
+from pathlib import Path
+
 import numpy as np
 import openvino as ov
 
-model = ov.Core().compile_model("{file}", "CPU", {options})
+model = ov.Core().compile_model(Path(__file__).with_name("{file}"), "CPU", {options})
 inputs = {{
 {inputs}
 }}

@@ -18,7 +18,10 @@ from edgekit.ir.model import Model
 __all__ = ["compile_model"]
 
 # OpenVINO computes in bfloat16 by itself where the CPU has it: nothing of ours runs in a precision nobody named.
-_RUNTIME_OPTIONS = (("INFERENCE_PRECISION_HINT", "f32"),)
+_FLOAT32 = (("INFERENCE_PRECISION_HINT", "f32"),)
+# OpenVINO 2026.4 on one thread compiles a chain of int8 matrix products into one kernel, and that kernel answers
+# garbage where a product is scaled channel by channel.
+_PLAIN_KERNELS = (("SNIPPETS_MODE", "DISABLE"),)
 
 
 def compile_model(request: CompileRequest) -> Artifact:
@@ -29,6 +32,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         model = _float_model(request, source)
         if request.plan.default is Precision.INT8:
             model = quantize(model, request)
+        options = (*_FLOAT32, *(_PLAIN_KERNELS if _scales_products(model) else ()))
         path = request.workdir / "model.xml"
         min_runtime = write(
             model,
@@ -46,7 +50,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         files=files,
         digest=digest_files(files),
         plan=request.plan,
-        runtime_options=_RUNTIME_OPTIONS,
+        runtime_options=options,
         min_runtime=min_runtime,
         inputs=_static(source.inputs, request.batch),
         outputs=_static(source.outputs, request.batch),
@@ -99,6 +103,17 @@ def _float_model(request: CompileRequest, source: Model) -> Any:
         ) from error
     model.reshape({spec.name: list(spec.with_batch(request.batch)) for spec in source.inputs})
     return model
+
+
+def _scales_products(model: Any) -> bool:
+    """Whether an int8 matrix product goes straight into a multiplication."""
+    ops = model.get_ordered_ops()
+    return any(op.get_type_name() == "FakeQuantize" for op in ops) and any(
+        reader.get_node().get_type_name() == "Multiply"
+        for op in ops
+        if op.get_type_name() == "MatMul"
+        for reader in op.output(0).get_target_inputs()
+    )
 
 
 def _gist(message: str) -> str:
