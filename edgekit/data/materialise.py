@@ -46,7 +46,8 @@ def materialise(
     """Split and preprocess data into `<out>/<split>.npz` and, where labelled, `<out>/<split>.labels.npz`.
 
     The report split comes from `eval_data`, or else from `data`; calibration from `train_data`, or else from `data`;
-    selection from `data`, or else from `train_data`. What comes from one source is disjoint.
+    selection from `data`, or else from `train_data`. What comes from one source is disjoint. `eval_data` alone gives
+    the report and nothing else.
 
     Args:
         out: an existing folder.
@@ -123,11 +124,14 @@ def _specs(values: Sequence[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 def _plan(data: str | None, eval_data: str | None, train_data: str | None) -> dict[str, tuple[str, ...]]:
     """Which splits each source gives, in the order in which they are drawn."""
+    if eval_data and not (data or train_data):
+        # Nothing is built from it: all of it may judge.
+        return {eval_data: (REPORT,)}
     origin = {CALIBRATION: train_data or data, SELECTION: data or train_data, REPORT: eval_data or data}
     plan: dict[str, tuple[str, ...]] = {}
     for name, spec in origin.items():
         if spec is None:
-            given = "--eval-data" if eval_data else "--train-data" if train_data else "nothing"
+            given = "--train-data" if train_data else "nothing"
             raise UsageError(
                 f"{given} alone gives no samples for {name}",
                 blame="your command",

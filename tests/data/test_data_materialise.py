@@ -68,6 +68,12 @@ def test_eval_data_alone_makes_the_report(tmp_path):
         assert answer["splits"]["report"]["source"] == held_out
 
 
+def test_eval_data_without_other_data_is_all_report(tmp_path):
+    answer, numbers = build(tmp_path / "out", eval_data=table(tmp_path / "e.npz", 50))
+    assert list(answer["splits"]) == ["report"]
+    assert sorted(numbers["report"]) == list(range(50))
+
+
 def test_train_data_calibrates_and_data_judges(tmp_path):
     answer, numbers = build(
         tmp_path / "out", data=table(tmp_path / "d.npz", 100), train_data=table(tmp_path / "t.npz", 900, start=1000)
@@ -81,7 +87,6 @@ def test_train_data_calibrates_and_data_judges(tmp_path):
     ("flags", "match"),
     [
         ({}, "nothing alone"),
-        ({"eval_data": "d"}, "--eval-data alone"),
         ({"train_data": "d"}, "--train-data alone"),
         ({"data": "d", "eval_data": "d"}, "named twice"),
         ({"data": "d", "train_data": "d"}, "named twice"),

@@ -124,21 +124,27 @@ def _write(
 
 
 def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
-    """The calibration samples in the layout that the float file takes."""
+    """The calibration samples in the layout that the float file takes.
+
+    Raises:
+        InvalidInputError: an input has none, or of another shape.
+    """
     import numpy as np
 
     with np.load(path) as stored:
-        missing = [spec.name for spec in model.inputs if spec.name not in stored]
-        if missing:
+        samples = {spec.name: stored[spec.name] for spec in model.inputs if spec.name in stored}
+    for spec in model.inputs:
+        found = samples[spec.name].shape if spec.name in samples else None
+        if not found or not found[0] or found[1:] != spec.shape[1:]:
             raise InvalidInputError(
-                f"the calibration data has no array for input {missing[0]!r}; it has {', '.join(stored)}",
+                f"the calibration data has {found or 'nothing'} for input {spec.name!r}, which takes {spec.shape}",
                 blame="your data",
-                remedy="Give one array for each input of the model: edgekit inspect MODEL lists them.",
+                remedy="Give one array for each input of the model, samples first: edgekit inspect MODEL lists them.",
             )
-        return {
-            spec.name: stored[spec.name].transpose(permutation(spec.layout, own.layout, len(own.shape)))
-            for spec, own in zip(model.inputs, baseline.inputs, strict=True)
-        }
+    return {
+        spec.name: samples[spec.name].transpose(permutation(spec.layout, own.layout, len(own.shape)))
+        for spec, own in zip(model.inputs, baseline.inputs, strict=True)
+    }
 
 
 def _require_batch(model: Model, batch: int) -> None:

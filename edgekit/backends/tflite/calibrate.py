@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.tflite import flatbuffer
+from edgekit.core.errors import InvalidInputError
 
 __all__ = ["Samples", "calibrate"]
 
@@ -26,6 +27,9 @@ def calibrate(content: bytes, samples: Samples) -> dict[str, dict[str, np.ndarra
     Args:
         content: the float file.
         samples: one array an input name, in the file's layout, samples first.
+
+    Raises:
+        InvalidInputError: a tensor took a value that is not finite.
     """
     interpreter = _interpreter(content)
     subgraph = flatbuffer.read(content).subgraphs[0]
@@ -41,7 +45,13 @@ def calibrate(content: bytes, samples: Samples) -> dict[str, dict[str, np.ndarra
         interpreter.invoke()
         for index in computed:
             values = interpreter.get_tensor(index)
-            lows[index], highs[index] = min(lows[index], values.min()), max(highs[index], values.max())
+            lows[index], highs[index] = np.minimum(lows[index], values.min()), np.maximum(highs[index], values.max())
+    if not np.isfinite([*lows.values(), *highs.values()]).all():
+        raise InvalidInputError(
+            "the network gives infinite or undefined values on the calibration samples",
+            blame="your model or your data",
+            remedy="Look for NaN or huge values in both; preprocessing must be the one that the model was trained with.",
+        )
     return {
         subgraph.tensors[index].name.decode(): {
             "min": np.full((1, 1), lows[index], np.float32),

@@ -9,7 +9,7 @@ __all__ = ["example"]
 
 def example(artifact: Artifact) -> str:
     """A Python program for ai-edge-litert that feeds zeros of the right shape and prints the outputs."""
-    feeds = ",\n".join(f"    {_feed(spec)}" for spec in artifact.inputs)
+    feeds = "\n".join(f"    {_feed(spec)}" for spec in artifact.inputs)
     return f'''"""Run {artifact.path.name}: pip install ai-edge-litert"""
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 run = Interpreter(str(Path(__file__).with_name("{artifact.path.name}"))).get_signature_runner()
 inputs = {{
-{feeds},
+{feeds}
 }}
 for name, value in run(**inputs).items():
     print(name, value.shape, value)
@@ -28,4 +28,4 @@ for name, value in run(**inputs).items():
 
 def _feed(spec: TensorSpec) -> str:
     note = f"  # {spec.layout}" if spec.layout != "ND" else ""
-    return f'"{spec.name}": np.zeros({spec.shape}, "{spec.dtype}"){note}'
+    return f'"{spec.name}": np.zeros({spec.shape}, "{spec.dtype}"),{note}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
@@ -38,6 +39,8 @@ def normalise(proto: onnx.ModelProto, seed: int = 0) -> Model:
     refuse_what_is_left(model)
     name_nodes(model.graph)
     unwrap_batch_norm(model.graph, infer_shapes(model))
+    # A constant that nothing uses keeps the converter's name, which a second import would number otherwise.
+    RemoveUnusedNodesPass()(model)
     free = free_batch(Model(model), seed)
     fixed = [value for value in free.inputs if value.shape and value.shape[0] not in (None, 1)]
     if fixed:

@@ -1,0 +1,111 @@
+"""The main job on the zoo: two families of targets from one command, the contract's document, the folder's files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.pipeline.targets import is_here, load_target
+from tests.acceptance.conftest import Build
+
+_TARGETS = ("raspberry-pi-5", "intel-cpu")
+_SHARED_FILES = {"manifest.json", "report.json", "golden.npz", "preprocess.json", "example.py"}
+
+
+@pytest.fixture(scope="module", params=["digits-cnn", "digits-mlp"])
+def built(request: pytest.FixtureRequest, build: Build, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("out") / request.param
+    return build(request.param, "--target", _TARGETS[0], "--target", _TARGETS[1], "--out", out)
+
+
+def test_both_targets_pass_within_a_point_and_at_most_0_40_of_the_bytes(built):
+    assert built["exit_code"] == 0
+    for target in built["targets"]:
+        assert target["passed"] is True, target["gates"]
+        assert target["precision"] == "int8"
+        assert target["bytes"] <= 0.40 * target["float_bytes"]
+        gated = target["metrics"][0]
+        assert (gated["name"], gated["split"], gated["n"]) == ("top1", "report", 450)
+        assert gated["float"] >= 96
+        assert gated["drop"] <= 1.0
+        assert gated["ci95"][0] <= gated["drop"] <= gated["ci95"][1]
+
+
+def test_precision_is_proved_from_the_runtimes_account(built):
+    for target in built["targets"]:
+        assert target["proof"]["violations"] == []
+        assert "int8" in target["proof"]["storage"]
+        assert "int8" in target["proof"]["compute"]
+
+
+def test_a_latency_belongs_to_the_machine_that_ran(built):
+    for target in built["targets"]:
+        here = is_here(load_target(target["target"]))
+        assert (target["latency"] is not None) == here
+        assert (target["latency_at_host"] is None) == here
+        measured = target["latency"] or target["latency_at_host"]
+        assert measured["kind"] == "measured"
+        assert 0 < measured["p50_ms"] <= measured["p90_ms"] <= measured["p99_ms"]
+        if target["backend"] == "openvino":
+            assert measured["default_p50_ms"] > 0
+
+
+def test_the_folder_holds_what_a_board_needs(built):
+    for target in built["targets"]:
+        folder = Path(built["out"], target["target"])
+        assert {file.name for file in folder.iterdir()} == _SHARED_FILES | set(target["files"])
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert {row["name"] for row in manifest["files"]} == (_SHARED_FILES | set(target["files"])) - {
+            "manifest.json",
+            "report.json",
+        }
+        splits = manifest["splits"]
+        assert {name: split["n"] for name, split in splits.items()} == {
+            "calibration": 256,
+            "selection": 1091,
+            "report": 450,
+        }
+        assert str(Path(built["out"]).parent) not in json.dumps(manifest), "a manifest holds no path of this machine"
+        with np.load(folder / "golden.npz") as golden:
+            kinds = {name.partition(":")[0] for name in golden.files}
+        assert kinds == {"input", "output", "float"}
+
+
+def test_the_example_runs(built):
+    for target in built["targets"]:
+        folder = Path(built["out"], target["target"])
+        done = subprocess.run([sys.executable, folder / "example.py"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "(1, 10)" in done.stdout
+
+
+def test_validate_accepts_the_folder_and_refuses_a_changed_one(built, tmp_path):
+    import shutil
+
+    name = Path(built["out"]).name
+    folder = Path(built["out"], "raspberry-pi-5")
+    eval_data = Path(__file__).parents[2] / "models" / name / "eval.npz"
+    command = [sys.executable, "-m", "edgekit", "validate"]
+    done = subprocess.run(
+        [*command, folder, "--data", eval_data, "--model", name, "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    validation = json.loads(done.stdout)
+    assert validation["golden_sqnr"] > 30
+    assert validation["metrics"][0]["n"] == 450
+    assert validation["gates"][0]["passed"] is True
+
+    changed = tmp_path / "changed"
+    shutil.copytree(folder, changed)
+    with (changed / "model.tflite").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff")
+    done = subprocess.run([*command, changed], capture_output=True, text=True, check=False)
+    assert done.returncode == 8
+    assert "model.tflite" in done.stderr

@@ -1,0 +1,111 @@
+"""Models that this project did not make: each builds for both families of targets, and stays what its source is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.acceptance.conftest import Build
+
+pytestmark = pytest.mark.acceptance
+
+_TARGETS = ("--target", "raspberry-pi-4", "--target", "intel-cpu")
+_TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def sources(acceptance_data: Path, jpegs: dict[str, Path], out: Path) -> dict[str, tuple[Path, list[object]]]:
+    """Each model with the arguments that say which data it gets."""
+    tiny = acceptance_data / "mlperf_tiny_models"
+    noise = out / "ad01.npz"
+    np.savez(noise, x=np.random.default_rng(0).normal(-20, 10, (600, 640)).astype(np.float32))
+    few = out / "few"
+    few.mkdir()
+    for image in sorted(jpegs["flat"].iterdir())[::25]:
+        (few / image.name).hardlink_to(image)
+    return {
+        "resnet": (tiny / "pretrainedResnet.h5", ["--train-data", jpegs["train"], "--eval-data", jpegs["test"]]),
+        "vww": (tiny / "vww_96.h5", ["--data", jpegs["flat"], "--normalize", "0..1"]),
+        "ad01": (tiny / "ad01.h5", ["--data", noise]),
+        "ultraface": (
+            acceptance_data / "ultraface" / "version-slim-320_simplified.onnx",
+            ["--data", few, "--normalize=-1..1"],
+        ),
+    }
+
+
+@pytest.fixture(scope="module", params=["resnet", "vww", "ad01", "ultraface"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def int8(name: str, sources: dict[str, tuple[Path, list[object]]], build: Build, out: Path) -> dict[str, Any]:
+    path, data = sources[name]
+    return build(path, *_TARGETS, *data, "--precision", "int8", "--out", out / f"{name}-int8")
+
+
+@pytest.fixture(scope="module")
+def fp32(name: str, sources: dict[str, tuple[Path, list[object]]], build: Build, out: Path) -> dict[str, Any]:
+    path, data = sources[name]
+    return build(path, *_TARGETS, *data, "--precision", "fp32", "--out", out / f"{name}-fp32")
+
+
+def test_the_float_artifact_equals_the_source(name, fp32, sources):
+    """Judged by the source framework itself, outside edgekit: Keras or tf_keras for .h5, ONNX Runtime for .onnx."""
+    assert fp32["exit_code"] == 0, fp32["targets"]
+    source, _ = sources[name]
+    for target in fp32["targets"]:
+        golden = Path(fp32["out"], target["target"], "golden.npz")
+        done = subprocess.run(
+            [sys.executable, Path(__file__).with_name("source_answers.py"), source, golden],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        differences = json.loads(done.stdout.splitlines()[-1])
+        assert differences
+        assert max(differences) <= _TOLERANCE, target["target"]
+
+
+def test_int8_keeps_what_the_model_is_for(name, int8):
+    for target in int8["targets"]:
+        assert target["error"] is None
+        assert target["proof"]["violations"] == []
+        metrics = {metric["name"]: metric for metric in target["metrics"]}
+        if name == "resnet":
+            assert metrics["top1"]["n"] == 5000
+            assert abs(metrics["top1"]["float"] - 75.2) < 0.5
+            assert metrics["top1"]["drop"] <= 1.0
+            labels = Path(int8["out"], target["target"], "labels.txt").read_text().split()
+            assert (labels[0], labels[-1], len(labels)) == ("airplane", "truck", 10)
+        elif name == "vww":
+            assert metrics["agreement"]["artifact"] >= 98
+            assert metrics["worst_class_agreement"]["artifact"] >= 80
+            assert metrics["logits_sqnr"]["artifact"] >= 20
+        else:
+            assert [key for key in metrics if "sqnr" in key], "the SQNR is reported"
+
+
+def test_ultraface_needs_no_transpose_on_tflite(name, int8, fp32):
+    if name != "ultraface":
+        return
+    from ai_edge_litert.interpreter import Interpreter
+
+    for document in (int8, fp32):
+        model = Path(document["out"], "raspberry-pi-4", "model.tflite")
+        ops = {op["op_name"] for op in Interpreter(str(model))._get_ops_details()}
+        assert "CONV_2D" in ops
+        assert "TRANSPOSE" not in ops
