@@ -305,10 +305,23 @@ def test_a_fixed_batch_is_not_turned_into_another(compiled: Compile, model: Mode
         compiled(FP32, model=tmp_path / "model.onnx", batch=4)
 
 
-def test_calibration_without_an_input_is_refused(compiled: Compile, tmp_path: Path) -> None:
-    np.savez(tmp_path / "wrong.npz", x=np.zeros((4, 3, 16, 16), np.float32))
-    with pytest.raises(InvalidInputError, match="no array for input 'image'"):
+@pytest.mark.parametrize(
+    "arrays",
+    [{"x": np.zeros((4, 3, 16, 16))}, {"image": np.zeros((4, 16, 16, 3))}, {"image": np.zeros((0, 3, 16, 16))}],
+    ids=["name", "shape", "none"],
+)
+def test_calibration_that_does_not_fit_is_refused(arrays: dict[str, Any], compiled: Compile, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", **{name: array.astype(np.float32) for name, array in arrays.items()})
+    with pytest.raises(InvalidInputError, match="for input 'image', which takes"):
         compiled(INT8, calibration=tmp_path / "wrong.npz")
+
+
+def test_calibration_with_nan_is_refused(compiled: Compile, samples: Array, tmp_path: Path) -> None:
+    broken = samples.copy()
+    broken[3] = np.nan
+    np.savez(tmp_path / "nan.npz", image=broken)
+    with pytest.raises(InvalidInputError, match="infinite or undefined"):
+        compiled(INT8, calibration=tmp_path / "nan.npz")
 
 
 def test_artifact_survives_json(compiled: Compile) -> None:

@@ -50,7 +50,7 @@ def calibrate(content: bytes, samples: Samples) -> dict[str, dict[str, np.ndarra
         raise InvalidInputError(
             "the network gives infinite or undefined values on the calibration samples",
             blame="your model or your data",
-            remedy="Look for NaN or huge values in both; preprocessing must be the one that the model was trained with.",
+            remedy="Look for NaN and huge values in both; preprocessing must be the one of the training.",
         )
     return {
         subgraph.tensors[index].name.decode(): {
