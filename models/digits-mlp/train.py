@@ -20,7 +20,7 @@ def network() -> Any:
     pixels = keras.Input((64,), name="pixels")
     x = pixels
     for name in ("first", "second"):
-        x = layers.Dense(512, use_bias=False, name=name)(x)
+        x = layers.Dense(256, use_bias=False, name=name)(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
     digit = layers.Dense(10, activation="softmax", name="digit")(x)
     return keras.Model(pixels, digit, name="digits-mlp")
