@@ -35,12 +35,11 @@ def _bench(
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_timings
-    from edgekit.pipeline.bench import bench, runnable
+    from edgekit.pipeline.bench import bench
 
-    item = runnable(artifact)
     with progress_display():
-        measurement, answer = bench(item, threads=threads or 1, max_seconds=max_seconds)
+        measurement, answer = bench(artifact, threads=threads or 1, max_seconds=max_seconds)
     if as_json:
         print_json(answer)
     else:
-        print_timings([(item.name, measurement)])
+        print_timings([(str(artifact), measurement)])

@@ -34,11 +34,10 @@ def _compare(
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_rows, print_timings
-    from edgekit.pipeline.bench import compare, runnable
+    from edgekit.pipeline.bench import compare
 
-    first, others = runnable(a), [runnable(path) for path in b]
     with progress_display():
-        results = [compare(first, other, threads=threads or 1, max_seconds=max_seconds) for other in others]
+        results = [compare(a, other, threads=threads or 1, max_seconds=max_seconds) for other in b]
     if as_json:
         print_json({"schema_version": 1, "comparisons": results})
         return

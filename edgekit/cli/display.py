@@ -20,7 +20,8 @@ def progress_display() -> Iterator[None]:
     """Show stages, progress and warnings of this block on stderr: a live bar on a terminal, plain lines elsewhere."""
     from rich.console import Console
 
-    console = Console(stderr=True, highlight=False)
+    # A pipe has no width: a line of a log stays one line.
+    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
     shown: _Live | _Lines = _Live(console) if console.is_terminal else _Lines(console)
     with shown, listening(shown.hear):
         yield

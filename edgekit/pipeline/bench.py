@@ -14,14 +14,14 @@ from edgekit.core.types import Measurement
 from edgekit.pipeline.measure import Options
 from edgekit.pipeline.output import MANIFEST_NAME, artifact_folder, read_manifest
 
-__all__ = ["Comparison", "Runnable", "bench", "compare", "runnable"]
+__all__ = ["Comparison", "bench", "compare"]
 
 _RESAMPLES = 2000
 _NOTHING = 0.01
 
 
 @dataclass(frozen=True)
-class Runnable:
+class _Runnable:
     """A file that a runtime opens, with the options that it was promised with."""
 
     name: str
@@ -49,34 +49,36 @@ class Comparison:
     measurements: tuple[Measurement, ...]
 
 
-def runnable(path: Path) -> Runnable:
+def _runnable(path: Path) -> _Runnable:
     """What `path` means: a target's folder or a file in it (with its manifest's options), or any file of a runtime."""
     if path.is_dir() or (path.parent / MANIFEST_NAME).is_file():
         folder = artifact_folder(path)
         artifact = read_manifest(folder)["artifact"]
         options = tuple((key, value) for key, value in artifact["runtime_options"])
-        return Runnable(str(folder), folder / artifact["files"][0], options, artifact["runtime"])
-    return Runnable(str(path), path)
+        return _Runnable(str(folder), folder / artifact["files"][0], options, artifact["runtime"])
+    return _Runnable(str(path), path)
 
 
-def bench(artifact: Runnable, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[Measurement, dict[str, Any]]:
-    """Time one artifact here; also the bench script's whole answer."""
+def bench(path: Path, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[Measurement, dict[str, Any]]:
+    """Time an artifact here: a target's folder, or any file that a runtime opens. Also the bench script's whole answer."""
     from edgekit.devices.local import measure
 
+    artifact = _runnable(path)
     measurements, answer = measure(
         artifact.path, options=artifact.options, runtime=artifact.runtime, threads=threads, max_seconds=max_seconds
     )
     return measurements[0], answer
 
 
-def compare(a: Runnable, b: Runnable, *, threads: int = 1, max_seconds: float = 20.0, seed: int = 0) -> Comparison:
-    """Time A against B, inference by inference, and say whether the difference is real.
+def compare(first: Path, second: Path, *, threads: int = 1, max_seconds: float = 20.0, seed: int = 0) -> Comparison:
+    """Time artifact A, `first`, against B, `second`, inference by inference, and say whether the difference is real.
 
     Raises:
         UsageError: the two run on different runtimes, which one process can't interleave.
     """
     from edgekit.devices.local import measure
 
+    a, b = _runnable(first), _runnable(second)
     if a.path.suffix != b.path.suffix:
         raise UsageError(
             f"{a.path.name} and {b.path.name} run on different runtimes, and only one can be timed in one process",
@@ -91,9 +93,9 @@ def compare(a: Runnable, b: Runnable, *, threads: int = 1, max_seconds: float = 
         threads=threads,
         max_seconds=max_seconds,
     )
-    first, second = (np.asarray(each["timing"]["samples_cpu_ms"]) for each in answer["artifacts"])
-    ratio = float(np.median(first) / np.median(second))
-    ci95 = _ratio_interval(first, second, seed)
+    times = [np.asarray(each["timing"]["samples_cpu_ms"]) for each in answer["artifacts"]]
+    ratio = float(np.median(times[0]) / np.median(times[1]))
+    ci95 = _ratio_interval(*times, seed)
     return Comparison(a.name, b.name, ratio, ci95, measurements[0].ratio_wall_min, _verdict(ci95), tuple(measurements))
 
 

@@ -1,4 +1,4 @@
-"""What `edgekit inspect` answers: a model's layers, and what each target can't take of it."""
+"""A model in hand, and what `edgekit inspect` answers: its layers, and what each target can't take of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from edgekit.backends.base import load_backend
 from edgekit.core.recipe import ModelSection
-from edgekit.pipeline.stages import import_source
+from edgekit.ir.model import Model
+from edgekit.pipeline.stages import SourceModel, import_source
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.targets import load_target
 from edgekit.pipeline.zoo import find_model
 from edgekit.report.inspection import Inspection, inspect_model
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "load"]
 
 
 def inspect(
@@ -26,10 +27,21 @@ def inspect(
         input_shapes: static shapes for inputs whose file leaves sizes open.
     """
     wanted = [load_target(name) for name in targets]
-    path = find_model(model).path
-    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()})
-    imported = import_source(default_store(), path, options, seed=0)
-    from edgekit.ir.model import Model
-
+    imported = _import(model, input_shapes)
     unsupported = {target.name: load_backend(target.backend).unsupported(imported.path) for target in wanted}
     return inspect_model(Model.load(imported.path), unsupported)
+
+
+def load(model: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Model:
+    """Import a model, checked against its own framework.
+
+    Args:
+        model: path of a model file, or the name of a model of the zoo.
+        input_shapes: static shapes for inputs whose file leaves sizes open.
+    """
+    return Model.load(_import(model, input_shapes).path)
+
+
+def _import(model: str, input_shapes: Mapping[str, Sequence[int]] | None) -> SourceModel:
+    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()})
+    return import_source(default_store(), find_model(model).path, options, seed=0)
