@@ -60,7 +60,13 @@ def _runnable(path: Path) -> _Runnable:
 
 
 def bench(path: Path, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[Measurement, dict[str, Any]]:
-    """Time an artifact here: a target's folder, or any file that a runtime opens. Also the bench script's whole answer."""
+    """Time an artifact here, and return the bench script's whole answer too.
+
+    Args:
+        path: a target's folder, or any file that a runtime opens.
+        threads: threads of the runtime.
+        max_seconds: the timing ends then.
+    """
     from edgekit.devices.local import measure
 
     artifact = _runnable(path)
@@ -93,9 +99,9 @@ def compare(first: Path, second: Path, *, threads: int = 1, max_seconds: float =
         threads=threads,
         max_seconds=max_seconds,
     )
-    times = [np.asarray(each["timing"]["samples_cpu_ms"]) for each in answer["artifacts"]]
-    ratio = float(np.median(times[0]) / np.median(times[1]))
-    ci95 = _ratio_interval(*times, seed)
+    times_a, times_b = (np.asarray(each["timing"]["samples_cpu_ms"]) for each in answer["artifacts"])
+    ratio = float(np.median(times_a) / np.median(times_b))
+    ci95 = _ratio_interval(times_a, times_b, seed)
     return Comparison(a.name, b.name, ratio, ci95, measurements[0].ratio_wall_min, _verdict(ci95), tuple(measurements))
 
 
