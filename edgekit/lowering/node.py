@@ -31,9 +31,9 @@ class Node:
         return self._node.op_type if domain in ("", "ai.onnx") else f"{domain}::{self._node.op_type}"
 
     @property
-    def arity(self) -> int:
-        """How many inputs the node lists, absent ones included."""
-        return len(self._node.inputs)
+    def output_count(self) -> int:
+        """How many outputs the node lists."""
+        return len(self._node.outputs)
 
     def shape(self, index: int = 0) -> Shape:
         """The logical shape of an input."""

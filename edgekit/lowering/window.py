@@ -77,12 +77,14 @@ class Window:
 
     def padded(self, image: Any, value: float = 0.0) -> tuple[str, Any]:
         """TensorFlow's name for the padding and the image to slide over, padded with `value` where it has no name."""
+        return ("SAME", image) if self.is_same and not self.is_valid else ("VALID", self.explicit(image, value))
+
+    def explicit(self, image: Any, value: float = 0.0) -> Any:
+        """The image with its padding of `value` written out."""
         if self.is_valid:
-            return "VALID", image
-        if self.is_same:
-            return "SAME", image
+            return image
         edges = [[0, 0], *([before, after] for before, after in zip(self.begin, self.end, strict=True)), [0, 0]]
-        return "VALID", tf.pad(image, edges, constant_values=value) if value else tf.pad(image, edges)
+        return tf.pad(image, edges, constant_values=value) if value else tf.pad(image, edges)
 
     def counts(self, *, include_pad: bool) -> np.ndarray[Any, Any]:
         """How many elements each window averages over, (outputs); ONNX never counts what ceil_mode adds."""

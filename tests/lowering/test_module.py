@@ -196,6 +196,11 @@ REFUSED: dict[str, tuple[onnx.NodeProto, dict[str, Any], dict[str, Any]]] = {
         {"x": (1, 2, 6, 6)},
         {},
     ),
+    "pool with indices": (
+        make_node("MaxPool", ["x"], ["y", "i"], "odd", kernel_shape=[2, 2]),
+        {"x": (1, 2, 6, 6)},
+        {},
+    ),
     "computed bound": (make_node("Clip", ["x", "", "w"], ["y"], "odd"), {"x": (2, 3), "w": ()}, {}),
     "negative padding": (make_node("Pad", ["x", "p"], ["y"], "odd"), {"x": (2, 3)}, {"p": ints(0, -1, 0, 0)}),
     "edge padding": (make_node("Pad", ["x", "p"], ["y"], "odd", mode="edge"), {"x": (2, 3)}, {"p": ints(0, 1, 0, 0)}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from edgekit.lowering import lazy_tf as tf
@@ -38,8 +37,7 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
         )
     if bias is not None:
         result = tf.nn.bias_add(result, bias.value)
-    value = from_image(result, x.rank)
-    return replace(Laid.logical(value, node.output_shape), order=channels_last(x.rank))
+    return Laid(from_image(result, x.rank), node.output_shape, channels_last(x.rank))
 
 
 def _depthwise(image: Any, kernel: Any, groups: int, window: Window, padding: str) -> Any:

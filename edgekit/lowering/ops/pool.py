@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ def _refuse(node: Node) -> str | None:
         return f"Replace the {len(node.shape()) - 2}-D pool {node.name!r}: edgekit lowers 1-D and 2-D ones."
     if any(step != 1 for step in node.integers("dilations", (1,))):
         return f"Replace the dilated pool {node.name!r} by a plain one: TFLite has none."
+    if node.output_count > 1:
+        return f"Replace {node.name!r} by a pool without indices: TFLite's gives none."
     return None
 
 
@@ -44,16 +46,13 @@ def average_pool(node: Node, x: Laid) -> Laid:
     window = Window.of(node, node.integers("kernel_shape"))
     include_pad = bool(node.integer("count_include_pad"))
     image = as_image(x.to(channels_last(x.rank)).value, x.rank)
-    counts = window.counts(include_pad=include_pad)
     if window.is_same and not include_pad:  # TensorFlow's SAME leaves padding out of the mean, too
         pooled = tf.nn.avg_pool2d(image, window.kernel, window.strides, "SAME")
-        return _channels_last(from_image(pooled, x.rank), node)
-    edges = [[0, 0], *([b, e] for b, e in zip(window.begin, window.end, strict=True)), [0, 0]]
-    padded = image if window.is_valid else tf.pad(image, edges)
-    pooled = tf.nn.avg_pool2d(padded, window.kernel, window.strides, "VALID")
-    area = window.kernel[0] * window.kernel[1]
-    if (counts != area).any():
-        pooled *= (area / counts).astype(np.float32)[None, :, :, None]
+    else:
+        pooled = tf.nn.avg_pool2d(window.explicit(image), window.kernel, window.strides, "VALID")
+        factors = math.prod(window.kernel) / window.counts(include_pad=include_pad)
+        if (factors != 1).any():
+            pooled *= factors.astype(np.float32)[None, :, :, None]
     return _channels_last(from_image(pooled, x.rank), node)
 
 
@@ -79,8 +78,7 @@ def _global(node: Node, x: Laid, reduce: Any) -> Laid:
 
 
 def _channels_last(value: Any, node: Node) -> Laid:
-    shape = node.output_shape
-    return replace(Laid.logical(value, shape), order=channels_last(len(shape)))
+    return Laid(value, node.output_shape, channels_last(len(node.output_shape)))
 
 
 def _never_negative(node: Node | None) -> bool:
