@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from edgekit.cli import bench, build, compare, doctor, init, inspect, targets, validate
-from edgekit.core.errors import EdgekitError
+from edgekit.core.errors import DefectError, EdgekitError, UsageError, from_system
 
 __all__ = ["app", "main"]
 
@@ -25,6 +28,10 @@ Exit codes:
   3 op unsupported        8 integrity, signature       130 interrupted
   4 accuracy gate         9 invalid input
 """
+
+_INTERRUPTED = 130
+# click's UsageError, wherever this typer keeps it.
+_MisuseError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="edgekit",
@@ -55,44 +62,63 @@ def main() -> None:
     if debug:
         os.environ["EDGEKIT_DEBUG"] = "1"
     try:
-        app()
+        with _stopped_like_interrupted():
+            # Not standalone: typer's own way to end knows no --json.
+            code = app(prog_name="edgekit", standalone_mode=False)
+    except _MisuseError as error:
+        code = _show_misuse(error, as_json=as_json)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")
-        sys.exit(130)
-    except EdgekitError as error:
-        failure = error
-        if debug:
-            raise
-    except OSError as error:
-        failure = _system_failure(error)
-        if debug:
-            raise
+        code = _INTERRUPTED
     except Exception as error:
-        failure = _defect(error)
         if debug:
             raise
-    else:
+        code = _show_failure(error, as_json=as_json)
+    if code == _INTERRUPTED:
+        sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")
+    if code:
+        sys.exit(code)
+
+
+@contextlib.contextmanager
+def _stopped_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: children are stopped, and what was half-made is removed."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        # Only the main thread may; in another one the host program decides.
+        yield
         return
-    from edgekit.cli.display import show_error
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
-    show_error(failure, as_json=as_json)
-    sys.exit(failure.exit_code)
+
+def _show_misuse(error: Any, *, as_json: bool) -> int:
+    """A wrong flag or argument: the usage line, as typer words it."""
+    error.show()
+    if as_json:
+        from edgekit.cli.display import print_error
+
+        verb = error.ctx.command_path if error.ctx else "edgekit"
+        print_error(
+            UsageError(error.format_message(), blame="the command line", remedy=f"See the flags with: {verb} --help")
+        )
+    return UsageError.exit_code
 
 
-def _system_failure(error: OSError) -> EdgekitError:
-    from edgekit.core.errors import UsageError
+def _show_failure(error: Exception, *, as_json: bool) -> int:
+    from edgekit.cli.display import print_error, show_error
 
-    place = f" ({error.filename})" if error.filename else ""
-    return UsageError(
-        f"the system said: {error.strerror or error}{place}",
-        blame="this machine",
-        remedy="Check free space and permissions there, then run the same command again: it goes on where it stopped.",
-    )
+    known = from_system(error) if isinstance(error, OSError) else error
+    failure = known if isinstance(known, EdgekitError) else _defect(error)
+    if as_json:
+        print_error(failure)
+    show_error(failure)
+    return failure.exit_code
 
 
 def _defect(error: Exception) -> EdgekitError:
-    from edgekit.core.errors import DefectError
-
     return DefectError(
         f"{type(error).__name__}: {error}",
         blame="edgekit",

@@ -12,7 +12,7 @@ from typing import Any
 from edgekit.core.errors import EdgekitError
 from edgekit.core.events import Event, listening
 
-__all__ = ["print_json", "progress_display", "show_error"]
+__all__ = ["print_error", "print_json", "progress_display", "show_error"]
 
 
 @contextlib.contextmanager
@@ -34,10 +34,13 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(to_json(document), indent=2, allow_nan=False) + "\n")
 
 
-def show_error(error: EdgekitError, *, as_json: bool) -> None:
+def print_error(error: EdgekitError) -> None:
+    """The one JSON document of a verb that failed, on stdout."""
+    print_json({"schema_version": 1, "error": error.to_dict(), "exit_code": error.exit_code})
+
+
+def show_error(error: EdgekitError) -> None:
     """What happened, whose doing it is, what to do next."""
-    if as_json:
-        print_json({"schema_version": 1, "error": error.to_dict(), "exit_code": error.exit_code})
     from rich.console import Console
     from rich.markup import escape
 

@@ -146,6 +146,8 @@ def _notes(target: TargetReport) -> Iterable[str]:
     for gate in target.gates:
         if gate.passed is not True:
             yield _gate(gate)
+        elif gate.resolved is False:
+            yield f"{escape(gate.name)} passed by the estimate, not by its interval: {escape(gate.note)}"
     latency = target.latency or target.latency_at_host
     if latency and latency.default_p50_ms and latency.float_p50_ms:
         yield (

@@ -21,6 +21,7 @@ __all__ = [
     "UnsupportedOpError",
     "UsageError",
     "from_dict",
+    "from_system",
 ]
 
 
@@ -122,3 +123,13 @@ _CLASSES = {
 def from_dict(data: dict[str, str]) -> EdgekitError:
     """The error that `EdgekitError.to_dict` described."""
     return _CLASSES.get(data["error"], DefectError)(data["cause"], blame=data["blame"], remedy=data["remedy"])
+
+
+def from_system(error: OSError) -> UsageError:
+    """The error for what the operating system refused: a full disk, a folder that can't be written."""
+    place = f" ({error.filename})" if error.filename else ""
+    return UsageError(
+        f"the system said: {error.strerror or error}{place}",
+        blame="this machine",
+        remedy="Check free space and permissions there, then run the same command again: it goes on where it stopped.",
+    )

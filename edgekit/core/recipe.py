@@ -5,6 +5,8 @@ The file and the flags have one schema; flags win. Paths in a file are relative 
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,9 @@ from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Precision, Preprocess
 
 __all__ = ["DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "load_recipe"]
+
+
+_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class _Section(BaseModel):
@@ -46,6 +51,11 @@ class ModelSection(_Section):
                 raise ValueError(message)
         return shapes
 
+    @field_validator("custom_objects")
+    @classmethod
+    def _object(cls, text: str | None) -> str | None:
+        return _names_an_object(text)
+
 
 class DataSection(_Section):
     """Which data, and how it becomes the model's input.
@@ -66,6 +76,11 @@ class DataSection(_Section):
     normalize: Literal["none", "0..1", "-1..1", "imagenet"] = "none"
     resize: Literal["stretch", "crop", "letterbox"] = "stretch"
     color: Literal["rgb", "bgr"] = "rgb"
+
+    @field_validator("metric")
+    @classmethod
+    def _function(cls, text: str | None) -> str | None:
+        return _names_an_object(text)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -129,6 +144,13 @@ class Recipe(_Section):
     run: RunSection = RunSection()
 
 
+_SECTIONS: Mapping[str, type[_Section]] = {
+    "model": ModelSection, "data": DataSection, "precision": PrecisionSection, "gates": GateSection, "run": RunSection,
+}  # fmt: skip
+_FLAGS = "See the flags and their choices with: edgekit build --help"
+_TEMPLATE = "edgekit init MODEL writes a recipe with every key, its meaning and its choices."
+
+
 def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """The recipe in `file`, overridden by `flags` (section → key → value; None means not given).
 
@@ -145,7 +167,7 @@ def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Re
             k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}
         }
     merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in {*content, *given}}
-    return _validate(merged, UsageError, "the command line", "the command line")
+    return _validate(merged, UsageError, "", "the command line")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -172,11 +194,43 @@ def _validate(
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise error_class(
-            f"{what}: {place + ': ' if place else ''}{message}",
-            blame=blame,
-            remedy="See the keys that a recipe takes with: edgekit init --help",
-        ) from error
+        cause, remedy = _explain(error.errors()[0], content, as_flags=error_class is UsageError)
+        raise error_class(f"{what}: {cause}" if what else cause, blame=blame, remedy=remedy) from error
+
+
+def _explain(problem: Any, content: Mapping[str, Any], *, as_flags: bool) -> tuple[str, str]:
+    """What is wrong, and what would be right, in words that need no knowledge of the schema."""
+    keys = [str(part) for part in problem["loc"][:2]]
+    place, message = ".".join(keys), problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return _unknown(keys)
+    if not isinstance(content.get(keys[0], {}) if keys else {}, Mapping):
+        return f"{place} is a section, not a key", f"Write its keys below a line of its own: [{place}]"
+    if len(keys) < 2:
+        # A rule about several keys of a section says by itself what to do.
+        return message, _FLAGS if as_flags else _TEMPLATE
+    value = content[keys[0]].get(keys[1])
+    flag = "--" + keys[1].replace("_", "-").replace("shapes", "shape")
+    given = f"{flag} {value}" if as_flags else f"{place} = {value!r}"
+    if place == "precision.precision":
+        return f"{given} is no precision that edgekit makes", f"Take one of: auto, {', '.join(Precision)}"
+    expected = message.removeprefix("Input should be ")
+    cause = f"{given} should be {expected}" if expected != message else f"{flag if as_flags else place}: {message}"
+    return cause, _FLAGS if as_flags else _TEMPLATE
+
+
+def _unknown(keys: list[str]) -> tuple[str, str]:
+    known = list(_SECTIONS[keys[0]].model_fields if len(keys) > 1 else Recipe.model_fields)
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    if len(keys) > 1:
+        return f"there is no key {'.'.join(keys)}", f"{meant}[{keys[0]}] takes {', '.join(known)}."
+    return f"there is no section [{keys[0]}]", f"{meant}A recipe has {', '.join(known)}."
+
+
+def _names_an_object(text: str | None) -> str | None:
+    """A `module:NAME`, checked here so that a slip costs no work."""
+    if text is not None and not _OBJECT.fullmatch(text):
+        message = f"{text!r} is not of the form module:NAME"
+        raise ValueError(message)
+    return text

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core.errors import EdgekitError
+from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.data.arrays import from_arrays
 from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
@@ -35,8 +35,12 @@ def open_function(spec: str, request: Request) -> Source:
     return from_arrays(_named(answer, spec), request, name=spec)
 
 
-def load_function(spec: str) -> Any:
+def load_function(spec: str, *, blame: str = "your data") -> Any:
     """The function that `module:function` names; the current folder is searched first.
+
+    Args:
+        spec: `module:function`.
+        blame: what it is to the user.
 
     Raises:
         InvalidInputError: the module can't be imported or has no such function.
@@ -48,11 +52,15 @@ def load_function(spec: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name)
     except Exception as error:
-        raise bad_data(
-            f"{spec} can't be imported: {type(error).__name__}: {error}", f"Try it alone: {_try_line(spec)}"
+        raise InvalidInputError(
+            f"{spec} can't be imported: {type(error).__name__}: {error}",
+            blame=blame,
+            remedy=f'Try it alone: python -c "from {module} import {name}"',
         ) from error
     if not callable(function):
-        raise bad_data(f"{spec} is no function but a {type(function).__name__}", "Name a function.")
+        raise InvalidInputError(
+            f"{spec} is no function but a {type(function).__name__}", blame=blame, remedy="Name a function."
+        )
     return function
 
 

@@ -31,12 +31,13 @@ def open_npz(path: str, request: Request) -> Source:
             # An array that nobody asked for is not read, but its name helps the error about one that is missing.
             arrays = {key: file[key] if key in used else np.empty(0) for key in file.files}
     except (OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        if "pickle" in str(error):
+        if "pickle" in str(error) and zipfile.is_zipfile(path):
             raise bad_data(
-                f"{path} holds Python objects (or is no .npz): edgekit never unpickles",
+                f"{path} holds Python objects: edgekit never unpickles",
                 "Save plain arrays of numbers: np.savez('data.npz', x=x.astype('float32'), y=y.astype('int64'))",
             ) from error
+        reason = error if zipfile.is_zipfile(path) else "it is none, or cut off"
         raise bad_data(
-            f"{path} can't be read as an .npz: {error}", "Write it again: np.savez('data.npz', x=…, y=…)"
+            f"{path} can't be read as an .npz: {reason}", "Write it again: np.savez('data.npz', x=…, y=…)"
         ) from error
     return from_arrays(arrays, request, name=path)

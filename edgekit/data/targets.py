@@ -109,7 +109,7 @@ def _check_labels(labels: NDArray[np.int64], spec: TensorSpec, name: str) -> Non
     if low == high and len(labels) > 1:
         raise bad_data(
             f"{name}: all {len(labels)} samples are of class {low}; no metric tells a good model from a constant one",
-            f"Add samples of the other classes. {_NO_LABELS}",
+            f"Add samples of the other classes. Or: {_NO_LABELS}",
         )
 
 

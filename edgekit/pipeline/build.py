@@ -11,6 +11,7 @@ from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.types import Metric
+from edgekit.data.function import load_function
 from edgekit.pipeline.choose import choose
 from edgekit.pipeline.folder import write_target
 from edgekit.pipeline.lock import Lock
@@ -50,6 +51,8 @@ def build(
     named = find_model(model)
     parsed = load_recipe(recipe or named.recipe, flags or {})
     _want_data(parsed, model)
+    if parsed.data.metric:
+        load_function(parsed.data.metric, blame="your metric")
     wanted = [load_target(name) for name in dict.fromkeys(targets)]
     jobs = [(target, load_backend(parsed.run.backend or target.backend)) for target in wanted]
     for _, backend in jobs:
@@ -171,6 +174,12 @@ def _want_data(recipe: Recipe, model: str) -> None:
             "--eval-data only judges; calibration and selection need other data",
             blame="the command line",
             remedy="Add --train-data D, or give --data D alone: it is split in three.",
+        )
+    if data.train and not (data.data or data.eval):
+        raise UsageError(
+            "--train-data alone leaves nothing for the report to judge on",
+            blame="the command line",
+            remedy="Add --eval-data D, or give --data D alone: it is split in three.",
         )
     if not (data.data or data.train or data.none):
         raise UsageError(

@@ -8,8 +8,10 @@ becomes an error about what it was doing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import events
-from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict
+from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict, from_system
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.types import to_json
 
 __all__ = ["call"]
 
+_MACHINE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 _EVENT_PREFIX = "\x1eedgekit "
 
 
@@ -58,6 +61,8 @@ def call(
             env=repeatable_environment(threads),
             on_line=_relay,
         )
+        if finished.returncode == os.EX_IOERR:
+            raise from_system(OSError(errno.ENOSPC, f"{what}: no room for its answer", tempfile.gettempdir()))
         if not answer.exists():
             raise explain_death(finished, what=what, limits=limits, blame=blame)
         result = json.loads(answer.read_text())
@@ -81,7 +86,11 @@ def _send(event: events.Event) -> None:
 def _main(job: Path, answer: Path) -> None:
     request = json.loads(job.read_text())
     partial = answer.with_suffix(".partial")
-    partial.write_text(_answer(request))
+    text = _answer(request)
+    try:
+        partial.write_text(text)
+    except OSError:
+        sys.exit(os.EX_IOERR)
     partial.rename(answer)
 
 
@@ -97,14 +106,21 @@ def _answer(request: Mapping[str, Any]) -> str:
         failure = InvalidInputError(
             f"{request['what']} ran out of memory", blame=request["blame"], remedy="Free memory, or give it less to do."
         )
+    except OSError as error:
+        # Only what no input can cause; a file that is missing is somebody's mistake.
+        failure = from_system(error) if error.errno in _MACHINE else _defect(error, request)
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the parent must hear of it
-        traceback.print_exc()
-        failure = DefectError(
-            f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'} (in {request['function']})",
-            blame="edgekit",
-            remedy="Run again with --debug and report the log.",
-        )
+        failure = _defect(error, request)
     return json.dumps({"error": failure.to_dict()})
+
+
+def _defect(error: Exception, request: Mapping[str, Any]) -> DefectError:
+    traceback.print_exc()
+    return DefectError(
+        f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'} (in {request['function']})",
+        blame="edgekit",
+        remedy="Run again with --debug and report the log.",
+    )
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ class Lock:
     def save(self, folder: Path) -> None:
         """Write the lock in one step."""
         content = {"schema_version": _SCHEMA, "choices": to_json(dict(sorted(self.choices.items())))}
+        folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".edgekit-{LOCK_NAME}"
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         partial.replace(folder / LOCK_NAME)

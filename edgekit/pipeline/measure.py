@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.backends.base import Backend
 from edgekit.core.digest import digest_file
+from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.resources import resource
 from edgekit.core.types import Artifact, Measurement, TensorSpec, from_json, permutation, to_json
 from edgekit.pipeline.stages import SourceModel
@@ -53,7 +54,17 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
     def work(folder: Path) -> Any:
         from edgekit.devices.local import measure
 
-        measure(model.path, inputs=samples.path, outputs=folder / "answers.npz", runtime="onnxruntime", timing=False)
+        try:
+            measure(
+                model.path, inputs=samples.path, outputs=folder / "answers.npz", runtime="onnxruntime", timing=False
+            )
+        except BrokenPromiseError as error:
+            told = error.cause.replace(str(samples.path), f"the {samples.path.stem} split")
+            raise InvalidInputError(
+                f"the float model itself answers no numbers: {told}",
+                blame="your model or your data",
+                remedy="Check the model's weights for infinity, and the data and its --normalize for huge values.",
+            ) from error
 
     inputs = {"model": model.digest, "samples": samples.key, "bench": _script(), "host": _host()}
     entry = store.make("reference", title, inputs, work)

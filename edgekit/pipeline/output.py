@@ -30,7 +30,9 @@ class OutputFolder:
             UsageError: it can't be written, or holds something that edgekit didn't put there.
         """
         self.path = path
+        made: list[Path] = []
         try:
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             foreign = sorted(item.name for item in path.iterdir() if not _is_ours(item))
             probe = path / f"{_PREFIX}{os.getpid()}"
@@ -42,6 +44,11 @@ class OutputFolder:
                 blame="this machine",
                 remedy="Name another folder: --out build/other",
             ) from error
+        finally:
+            # It could be made: that is all to know before there is something to put into it.
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         if foreign:
             raise UsageError(
                 f"the output folder {path} holds things that edgekit didn't make: {', '.join(foreign[:3])}",
@@ -65,7 +72,7 @@ class OutputFolder:
     @contextlib.contextmanager
     def _scratch(self, target: str) -> Iterator[Path]:
         scratch = self.path / f"{_PREFIX}{os.getpid()}-new-{target}"
-        scratch.mkdir()
+        scratch.mkdir(parents=True)
         try:
             yield scratch
         finally:

@@ -27,11 +27,11 @@ def check_baseline(job: Job) -> None:
                 f"the float model is right on {accuracy:.1f} % of {len(labels)} samples, which is chance:"
                 " the data doesn't reach it as it did in training",
                 blame="the preprocessing or the labels",
-                remedy=_remedy(job),
+                remedy=_remedy(job, is_constant=bool((answers == answers[:1]).all())),
             )
 
 
-def _remedy(job: Job) -> str:
+def _remedy(job: Job, *, is_constant: bool) -> str:
     found = child.call(
         "edgekit.data.chance:suggest",
         {
@@ -44,6 +44,8 @@ def _remedy(job: Job) -> str:
         what="trying other preprocessing",
         blame="edgekit",
     )
+    if found is None and is_constant:
+        return "It answers the same to every sample: check that its trained weights are in the file."
     if found is None:
         return "Check --normalize, --color and --resize, and that the labels are in the model's order."
     return f"With {found['flags']} the same model scores {found['accuracy']:.1f} % on {found['n']} samples: add it."

@@ -102,6 +102,8 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
         # The model's external weights changed under an unchanged graph file: their digests join the key.
         changed = {name: digest_file(source.parent / name) for name in external}
         entry = store.make("import", f"import {source.name}", {**inputs, "external": changed}, work)
+    for warning in entry.value["warnings"]:
+        events.warn(warning)
     return _source_model(entry)
 
 

@@ -24,6 +24,7 @@ Activation = Literal["softmax", "sigmoid"]
 # float32 carries 24 bits: a probability below that beside 1 is 0, and a ratio above that is "the same".
 _EPSILON = 2.0**-24
 _MAX_DB = 20 * 24 * math.log10(2)
+_ROUNDING = 1e-12
 _RARE = 10
 _BLOCK = 256
 
@@ -76,11 +77,13 @@ def sqnr_figures(reference: NDArray[Any], answer: NDArray[Any], activation: str 
         signal += float(np.sum(before**2))
         noise += float(np.sum((before - after) ** 2))
         total += before.sum(axis=0)
-    spread = max(0.0, signal - float(np.sum(total**2)) / n)
+    spread = signal - float(np.sum(total**2)) / n
+    constant = spread <= _ROUNDING * signal
     name = "logits_sqnr" if activation in ("softmax", "sigmoid") else "sqnr"
     return [
         Figure(name, "dB", n, _decibel(signal, noise)),
-        Figure(f"{name}_over_constant", "dB", n, _decibel(spread, noise)),
+        # Where the float model itself is constant, no answer is better than a constant.
+        Figure(f"{name}_over_constant", "dB", n, 0.0 if constant else _decibel(spread, noise)),
     ]
 
 
