@@ -102,7 +102,18 @@ def _float_model(request: CompileRequest, source: Model) -> Any:
             remedy="Check it with onnx.checker; if it is sound, run again with --debug and report the log.",
         ) from error
     model.reshape({spec.name: list(spec.with_batch(request.batch)) for spec in source.inputs})
+    _restore_layer_names(model, source)
     return model
+
+
+def _restore_layer_names(model: Any, source: Model) -> None:
+    """Call the layers that give the outputs by their own names again: OpenVINO called them as the outputs."""
+    layers = {value.name: node.name for value in source.graph.outputs if (node := value.producer()) and node.name}
+    for op in model.get_ordered_ops():
+        name = op.get_friendly_name()
+        output = next((output for output in layers if f"{name}/".startswith(f"{output}/")), None)
+        if output is not None and op.get_type_name() not in {"Parameter", "Result"}:
+            op.set_friendly_name(layers[output] + name.removeprefix(output))
 
 
 def _scales_products(model: Any) -> bool:

@@ -1,0 +1,325 @@
+"""The OpenVINO back end on a small network: right answers, the same bytes twice, and nothing that reports home."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
+from onnx.numpy_helper import from_array
+
+from edgekit.backends.base import CompileRequest, load_backend
+from edgekit.backends.openvino import OpenVINOBackend
+from edgekit.core.errors import InvalidInputError, MissingToolError, UnsupportedOpError, UsageError
+from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, from_json
+from edgekit.devices.local import measure
+from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model
+from edgekit.ir.run import max_relative, run
+from edgekit.pipeline.child import call
+
+Array = np.ndarray[Any, Any]
+Compile = Callable[..., Artifact]
+
+FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], weights: dict[str, Array]) -> Path:
+    """Write a Model of `nodes`; what no node reads is an output."""
+    read = {name for node in nodes for name in node.input}
+    outputs = [name for node in nodes for name in node.output if name not in read]
+    graph = make_graph(
+        nodes,
+        "small",
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.save(onnx.shape_inference.infer_shapes(proto), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two inputs, a residual, a depthwise layer whose weights are mostly too small for float16, and two outputs."""
+    rng = np.random.default_rng(0)
+    tiny = np.where(rng.random((16, 1, 3, 3)) < 0.8, 1e-9, rng.normal(size=(16, 1, 3, 3), scale=0.3))
+    weights = {
+        "stem.weight": rng.normal(size=(16, 3, 3, 3), scale=0.3),
+        "stem.bias": rng.normal(size=16),
+        "depth.weight": tiny,
+        "point.weight": rng.normal(size=(32, 16, 1, 1), scale=0.3),
+        "head.weight": rng.normal(size=(32 * 36, 5), scale=0.05),
+        "head.bias": rng.normal(size=5),
+    }
+    nodes = [
+        make_node("Conv", ["image", "stem.weight", "stem.bias"], ["c"], "stem", pads=[1] * 4, strides=[2, 2]),
+        make_node("Relu", ["c"], ["r"], "stem/relu"),
+        make_node("Conv", ["r", "depth.weight"], ["d"], "depth", pads=[1] * 4, group=16),
+        make_node("Add", ["d", "r"], ["residual_out"], "residual"),
+        make_node("Mul", ["residual_out", "gain"], ["g"], "gain_layer"),
+        make_node("Conv", ["g", "point.weight"], ["p"], "point"),
+        make_node("Relu", ["p"], ["features"], "point/relu"),
+        make_node("Flatten", ["features"], ["f"], "flatten"),
+        make_node("Gemm", ["f", "head.weight", "head.bias"], ["logits"], "head"),
+        make_node("Softmax", ["logits"], ["z_scores"], "scores"),
+        make_node("Neg", ["residual_out"], ["a_map"], "map"),
+    ]
+    inputs = {"image": [BATCH, 3, 12, 12], "gain": [BATCH, 16, 1, 1]}
+    return save(tmp_path_factory.mktemp("model") / "model.onnx", nodes, inputs, weights)
+
+
+def samples(count: int, seed: int = 1) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.normal(size=(count, 3, 12, 12)).astype(np.float32),
+        "gain": rng.uniform(0.5, 1.5, size=(count, 16, 1, 1)).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "calibration.npz"
+    np.savez(path, **samples(40))  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture(scope="module")
+def compiled(source: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """Compile in a fresh child process, as the pipeline does; without arguments of its own, once a plan."""
+    made: dict[str, Artifact] = {}
+
+    def compile_once(plan: QuantPlan, **changes: Any) -> Artifact:
+        key = f"{plan}{changes}"
+        if key not in made:
+            baseline = None if plan.default is Precision.FP32 else compile_once(FP32)
+            request = replace(
+                CompileRequest(source, plan, baseline, calibration, tmp_path_factory.mktemp("out")), **changes
+            )
+            made[key] = compile_in_child(request)
+        return made[key]
+
+    return compile_once
+
+
+def compile_in_child(request: CompileRequest) -> Artifact:
+    answer = call(
+        "edgekit.pipeline.jobs:compile_artifact",
+        {"backend": "openvino", "request": request},
+        what="compiling",
+        blame="the test",
+    )
+    files = tuple(request.workdir / name for name in answer["files"])
+    artifact: Artifact = from_json(Artifact, {**answer, "files": files})
+    return artifact
+
+
+def answers(artifact: Artifact, feeds: dict[str, Array], folder: Path) -> dict[str, Array]:
+    np.savez(folder / "inputs.npz", **feeds)  # type: ignore[arg-type]
+    measure(
+        artifact.path,
+        options=artifact.runtime_options,
+        inputs=folder / "inputs.npz",
+        outputs=folder / "outputs.npz",
+        timing=False,
+    )
+    return dict(np.load(folder / "outputs.npz"))
+
+
+def sqnr(reference: Array, value: Array) -> float:
+    return float(10 * np.log10(np.sum(reference**2) / np.sum((reference - value) ** 2)))
+
+
+def test_the_entry_point_leads_to_the_back_end() -> None:
+    assert isinstance(load_backend("openvino"), OpenVINOBackend)
+    assert set(OpenVINOBackend().tools()) == {"openvino", "nncf"}
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("edgekit.backends.openvino.backend.version", absent)
+    with pytest.raises(MissingToolError) as caught:
+        OpenVINOBackend().tools()
+    assert caught.value.remedy == "Run: pip install 'edgekit[openvino]'"
+
+
+def test_fp32_answers_as_the_model_does_under_its_names_and_in_its_order(
+    compiled: Compile, source: Path, tmp_path: Path
+) -> None:
+    artifact, model, feeds = compiled(FP32), Model.load(source), samples(6, seed=2)
+    given = answers(artifact, feeds, tmp_path)
+    assert list(given) == [spec.name for spec in model.outputs] == [spec.name for spec in artifact.outputs]
+    reference = run(model, feeds)
+    assert max_relative(given, reference) <= 1e-5
+    assert [spec.shape for spec in artifact.inputs] == [(1, 3, 12, 12), (1, 16, 1, 1)]
+
+
+@pytest.mark.parametrize(("plan", "decibels"), [(FP16, 55), (INT8, 25)])
+def test_the_smaller_precisions_stay_close_and_are_what_they_say(
+    plan: QuantPlan, decibels: float, compiled: Compile, source: Path, tmp_path: Path
+) -> None:
+    artifact, feeds = compiled(plan), samples(40, seed=3)
+    given, reference = answers(artifact, feeds, tmp_path), run(Model.load(source), feeds)
+    assert min(sqnr(reference[name], given[name]) for name in reference) >= decibels
+    (measurement,), _ = measure(artifact.path, options=artifact.runtime_options, timing=False)
+    assert OpenVINOBackend().prove(plan, measurement.account).violations == ()
+
+
+def test_a_batch_is_fixed_as_asked(compiled: Compile, source: Path, tmp_path: Path) -> None:
+    artifact, feeds = compiled(FP32, batch=4), samples(6, seed=4)
+    assert artifact.inputs[0].shape == (4, 3, 12, 12)
+    given, reference = answers(artifact, feeds, tmp_path), run(Model.load(source), feeds)
+    assert max_relative(given, reference) <= 1e-5
+
+
+@pytest.mark.parametrize("plan", [FP32, INT8])
+def test_two_processes_write_the_same_bytes(
+    plan: QuantPlan, compiled: Compile, source: Path, calibration: Path, tmp_path: Path
+) -> None:
+    first = compiled(plan)
+    baseline = None if plan == FP32 else compiled(FP32)
+    again = compile_in_child(CompileRequest(source, plan, baseline, calibration, tmp_path))
+    assert [file.read_bytes() for file in again.files] == [file.read_bytes() for file in first.files]
+    assert again.digest == first.digest
+
+
+def test_the_file_holds_no_path_no_blanks_and_the_layers_names(compiled: Compile) -> None:
+    text = compiled(INT8).path.read_text()
+    assert "model.onnx" not in text
+    assert "\n" not in text.strip().partition("\n")[2]
+    assert all(f'name="{layer}"' in text for layer in ("stem", "residual", "head", "scores", "map"))
+
+
+def test_labels_and_preprocessing_lie_inside_the_file(compiled: Compile) -> None:
+    labels = ("cat", "dog & emu", "fox", "gnu", "hen")
+    artifact = compiled(FP32, labels=labels, preprocess=Preprocess(normalize="0..1"))
+    code = (
+        "import sys; sys.modules['openvino_telemetry'] = None; import openvino as ov, json;"
+        "note = lambda key: json.loads(ov.Core().read_model(sys.argv[1]).get_rt_info(['edgekit', key]).astype(str));"
+        "print(json.dumps([note('labels'), note('preprocess')]))"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(artifact.path)], check=True, capture_output=True, text=True)
+    assert json.loads(told.stdout) == [
+        list(labels),
+        {"color": "rgb", "normalize": "0..1", "resize": "stretch"},
+    ]
+
+
+def test_a_layer_that_the_plan_keeps_in_fp32_runs_in_fp32_and_the_proof_counts_it(compiled: Compile) -> None:
+    plan = QuantPlan(Precision.INT8, (("stem", Precision.FP32),))
+    (measurement,), _ = measure(compiled(plan).path, options=compiled(plan).runtime_options, timing=False)
+    floating = [e for e in measurement.account.compute if e.op == "Convolution" and e.precision == "float32"]
+    assert sum(entry.count for entry in floating) == 1
+    assert OpenVINOBackend().prove(plan, measurement.account).violations == ()
+    assert OpenVINOBackend().prove(INT8, measurement.account).violations
+
+
+def test_int8_products_that_are_scaled_by_channel_keep_away_from_the_kernel_that_gets_them_wrong(
+    tmp_path: Path,
+) -> None:
+    """On one thread, OpenVINO 2026.4 answers such a chain with garbage unless it is told to use plain kernels."""
+    rng = np.random.default_rng(0)
+    nodes, weights, value = [], {}, "x"
+    for layer in range(4):
+        weights[f"w{layer}"] = rng.normal(size=(64, 64), scale=0.125)
+        weights[f"s{layer}"] = rng.uniform(0.5, 2, size=64)
+        weights[f"b{layer}"] = rng.normal(size=64)
+        nodes += [
+            make_node("MatMul", [value, f"w{layer}"], [f"m{layer}"], f"product{layer}"),
+            make_node("Mul", [f"m{layer}", f"s{layer}"], [f"t{layer}"], f"scale{layer}"),
+            make_node("Add", [f"t{layer}", f"b{layer}"], [f"a{layer}"], f"shift{layer}"),
+            make_node("Relu", [f"a{layer}"], [f"r{layer}"], f"relu{layer}"),
+        ]
+        value = f"r{layer}"
+    source = save(tmp_path / "chain.onnx", nodes, {"x": [BATCH, 64]}, weights)
+    feeds = {"x": rng.normal(size=(50, 64)).astype(np.float32)}
+    np.savez(tmp_path / "calibration.npz", **feeds)  # type: ignore[arg-type]
+    folders = [tmp_path / "fp32", tmp_path / "int8"]
+    for folder in folders:
+        folder.mkdir()
+    float32 = compile_in_child(CompileRequest(source, FP32, None, None, folders[0]))
+    int8 = compile_in_child(CompileRequest(source, INT8, float32, tmp_path / "calibration.npz", folders[1]))
+    given = answers(int8, feeds, tmp_path)
+    assert sqnr(run(Model.load(source), feeds)[value], given[value]) >= 15
+
+
+def test_nothing_reports_home(source: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO and NNCF import a telemetry package by themselves; ours must run without touching it."""
+    package = tmp_path / "openvino_telemetry"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        f"open({str(tmp_path / 'touched')!r}, 'w')\nraise SystemExit('reported home')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    folders = [tmp_path / "fp32", tmp_path / "int8"]
+    for folder in folders:
+        folder.mkdir()
+    float32 = compile_in_child(CompileRequest(source, FP32, None, None, folders[0]))
+    compile_in_child(CompileRequest(source, INT8, float32, calibration, folders[1]))
+    measure(float32.path, timing=False)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_integer_inputs_are_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="float32, not int8"):
+        OpenVINOBackend().compile(CompileRequest(source, FP32, None, None, tmp_path, io="int8"))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        QuantPlan(Precision.FP16, (("stem", Precision.FP32),)),
+        QuantPlan(Precision.INT8, (("stem", Precision.FP16),)),
+    ],
+)
+def test_a_mix_that_openvino_cannot_store_is_refused(plan: QuantPlan, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can keep single layers of an int8 model in fp32"):
+        OpenVINOBackend().compile(CompileRequest(source, plan, None, None, tmp_path))
+
+
+def test_int8_without_samples_a_layer_that_is_not_there_and_missing_inputs_are_the_callers_fault(
+    compiled: Compile, source: Path, calibration: Path, tmp_path: Path
+) -> None:
+    request = CompileRequest(source, INT8, compiled(FP32), None, tmp_path)
+    with pytest.raises(InvalidInputError, match="needs calibration samples"):
+        compile_in_child(request)
+    absent = QuantPlan(Precision.INT8, (("nowhere", Precision.FP32),))
+    with pytest.raises(InvalidInputError, match="hasn't got: nowhere"):
+        compile_in_child(replace(request, plan=absent, calibration=calibration))
+    np.savez(tmp_path / "half.npz", image=samples(4)["image"])
+    with pytest.raises(InvalidInputError, match="lack the input gain"):
+        compile_in_child(replace(request, calibration=tmp_path / "half.npz"))
+
+
+def test_an_op_that_openvino_has_not_is_named_before_anything_is_converted(tmp_path: Path) -> None:
+    source = save(tmp_path / "det.onnx", [make_node("Det", ["x"], ["y"], "volume")], {"x": [BATCH, 3, 3]}, {})
+    ((layer, op, remedy),) = OpenVINOBackend().unsupported(source)
+    assert (layer, op) == ("volume", "Det")
+    assert remedy
+    with pytest.raises(UnsupportedOpError, match=r"OpenVINO has no Det \(layer volume\)"):
+        OpenVINOBackend().compile(CompileRequest(source, FP32, None, None, tmp_path))
+
+
+def test_the_example_runs(compiled: Compile, tmp_path: Path) -> None:
+    artifact = compiled(INT8)
+    for file in artifact.files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "example.py").write_text(OpenVINOBackend().example(artifact))
+    environment = {**os.environ, "CI": "true"}  # a user's own OpenVINO must not report home from a test
+    told = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True, text=True, env=environment
+    )
+    assert told.stdout.splitlines()[0].startswith("a_map (1, 16, 6, 6)") or "z_scores (1, 5)" in told.stdout
