@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import gc
 import hashlib
 import importlib
@@ -45,6 +46,7 @@ EXIT_CODES = {
     "MissingToolError": 10,
     "BrokenPromiseError": 11,
 }
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO)
 # CPU features that kernels are chosen by.
 FEATURES = {
     *("sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"),
@@ -65,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever asked has gone
         return EXIT_CODES["DefectError"]
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller must hear of it
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            cause = "the answers can't be written: %s" % error.strerror
+            return report_error(BenchError("UsageError", cause, "this machine", "Free some space there."), arguments)
         traceback.print_exc()
         cause = "%s: %s" % (type(error).__name__, one_line(error))
         remedy = "Report it with the lines above."

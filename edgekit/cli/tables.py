@@ -29,7 +29,8 @@ def print_build(report: BuildReport) -> None:
     for target in report.targets:
         for note in _notes(target):
             console.print(f"[dim]{escape(target.target)}:[/] {note}")
-    console.print(f"in {escape(report.out)}")
+    if any(target.files for target in report.targets):
+        console.print(f"in {escape(report.out)}")
 
 
 def print_inspection(inspection: Inspection) -> None:

@@ -127,9 +127,10 @@ def from_dict(data: dict[str, str]) -> EdgekitError:
 
 def from_system(error: OSError) -> UsageError:
     """The error for what the operating system refused: a full disk, a folder that can't be written."""
-    place = f" ({error.filename})" if error.filename else ""
+    named = error.filename2 or error.filename
+    where = "there" if named else "of the output folder, the store ($EDGEKIT_CACHE) and the temporary folder ($TMPDIR)"
     return UsageError(
-        f"the system said: {error.strerror or error}{place}",
+        f"the system said: {error.strerror or error}{f' ({named})' if named else ''}",
         blame="this machine",
-        remedy="Check free space and permissions there, then run the same command again: it goes on where it stopped.",
+        remedy=f"Check free space and permissions {where}, then run the same command again: it goes on from there.",
     )

@@ -27,6 +27,7 @@ from edgekit.core.types import to_json
 __all__ = ["call"]
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+_ROOM = 8 << 20
 _EVENT_PREFIX = "\x1eedgekit "
 
 
@@ -108,19 +109,34 @@ def _answer(request: Mapping[str, Any]) -> str:
         )
     except OSError as error:
         # Only what no input can cause; a file that is missing is somebody's mistake.
-        failure = from_system(error) if error.errno in _MACHINE else _defect(error, request)
+        failure = from_system(error) if error.errno in _MACHINE else _unforeseen(error, request)
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the parent must hear of it
-        failure = _defect(error, request)
+        failure = _unforeseen(error, request)
     return json.dumps({"error": failure.to_dict()})
 
 
-def _defect(error: Exception, request: Mapping[str, Any]) -> DefectError:
+def _unforeseen(error: Exception, request: Mapping[str, Any]) -> EdgekitError:
+    """A defect of ours, unless the disk is full, of which native code says anything but that."""
     traceback.print_exc()
+    arguments = request["arguments"]
+    for place in (tempfile.gettempdir(), arguments.get("out"), arguments.get("request", {}).get("workdir")):
+        if place and (refusal := _refusal(place)):
+            return from_system(refusal)
     return DefectError(
         f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'} (in {request['function']})",
         blame="edgekit",
         remedy="Run again with --debug and report the log.",
     )
+
+
+def _refusal(folder: str) -> OSError | None:
+    """Why the machine lets nothing of ordinary size be written to `folder`, or None where it does."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_ROOM))
+    except OSError as error:
+        return OSError(error.errno, error.strerror, folder) if error.errno in _MACHINE else None
+    return None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,13 +132,16 @@ class TargetJob:
         )
         proof = self._prove(artifact, run.measurements[0])
         self._check_float(run, 0 if plain else 1)
-        others = run.measurements[1:]
+        timed, others = run.measurements[0], run.measurements[1:]
+        if plain:
+            # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
+            timed = replace(timed, ratio=None, ratio_wall_min=None)
         return Trial(
             precision=precision,
             artifact=artifact,
             proof=proof,
-            timed=run.measurements[0],
-            baseline=run.measurements[0] if plain else others[0],
+            timed=timed,
+            baseline=timed if plain else others[0],
             default=others[-1] if baseline.runtime_options else None,
             golden=run.golden[0],
             selection=self.judge(run, "selection"),
