@@ -10,7 +10,6 @@ from typing import Any
 from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError
 from edgekit.core.recipe import Recipe, load_recipe
-from edgekit.core.types import Metric
 from edgekit.data.function import load_function
 from edgekit.pipeline.choose import choose
 from edgekit.pipeline.folder import write_target
@@ -20,7 +19,7 @@ from edgekit.pipeline.plausible import check_baseline
 from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.targets import Target, is_here, load_target
-from edgekit.pipeline.trial import Job, TargetJob, Trial
+from edgekit.pipeline.trial import Job, Judgement, TargetJob, Trial
 from edgekit.pipeline.zoo import find_model
 from edgekit.report.build_report import BuildReport, Latency, TargetReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
@@ -109,12 +108,12 @@ def _failed(target: Target, backend: Backend, error: EdgekitError) -> TargetRepo
 
 
 def _report(
-    target: TargetJob, trial: Trial, metrics: tuple[Metric, ...], candidates: tuple[Mapping[str, Any], ...]
+    target: TargetJob, trial: Trial, judgement: Judgement, candidates: tuple[Mapping[str, Any], ...]
 ) -> TargetReport:
     here = is_here(target.target)
     latency = _latency(trial, target.job.recipe.run.batch)
     timed = trial.timed
-    evidence = Evidence(metrics=metrics, size_bytes=trial.artifact.size)
+    evidence = Evidence(metrics=judgement.metrics, size_bytes=trial.artifact.size)
     if here:
         evidence = replace(
             evidence,
@@ -137,7 +136,8 @@ def _report(
         params=target.job.original.report["params"],
         macs=target.job.original.report["macs"],
         peak_bytes=timed.peak_bytes,
-        metrics=with_resolved(metrics, gates),
+        metrics=with_resolved(judgement.metrics, gates),
+        confusion=judgement.confusion,
         latency=latency if here else None,
         latency_at_host=None if here else latency,
         speedup_at_host=None if here or not timed.ratio else 1 / timed.ratio,

@@ -14,13 +14,13 @@ from edgekit.backends.base import Backend
 from edgekit.core.errors import BrokenPromiseError
 from edgekit.core.recipe import Recipe
 from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
-from edgekit.data.metrics import evaluate
+from edgekit.data.metrics import confusions, evaluate
 from edgekit.pipeline.measure import Arrays, Run, Samples, load_arrays, run_artifact, run_reference
 from edgekit.pipeline.stages import Data, SourceModel, compile_plan
 from edgekit.pipeline.store import Store
 from edgekit.pipeline.targets import Target
 
-__all__ = ["GOLDEN_TOLERANCE", "Job", "TargetJob", "Trial"]
+__all__ = ["GOLDEN_TOLERANCE", "Job", "Judgement", "TargetJob", "Trial"]
 
 GOLDEN_TOLERANCE = 1e-4
 _GOLDEN_SAMPLES = 8
@@ -94,6 +94,19 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """The quality of an artifact on a split.
+
+    Attributes:
+        metrics: the gated one first.
+        confusion: for each output with class labels, rows of counts: truth by predicted class.
+    """
+
+    metrics: tuple[Metric, ...]
+    confusion: Mapping[str, list[list[int]]]
+
+
+@dataclass(frozen=True)
 class TargetJob:
     """One target of a build."""
 
@@ -144,14 +157,14 @@ class TargetJob:
             baseline=timed if plain else others[0],
             default=others[-1] if baseline.runtime_options else None,
             golden=run.golden[0],
-            selection=self.judge(run, "selection"),
+            selection=self._judge(run, "selection").metrics,
         )
 
-    def report(self, trial: Trial) -> tuple[Metric, ...]:
-        """The metrics of the chosen trial on the report split, which no choice has seen."""
+    def report(self, trial: Trial) -> Judgement:
+        """The quality of the chosen trial on the report split, which no choice has seen."""
         job = self.job
         if "report" not in job.data.splits:
-            return ()
+            return Judgement((), {})
         run = run_artifact(
             job.store,
             self.backend,
@@ -163,18 +176,18 @@ class TargetJob:
             threads=job.recipe.run.threads,
             timing=False,
         )
-        return self.judge(run, "report")
+        return self._judge(run, "report")
 
-    def judge(self, run: Run, split: str) -> tuple[Metric, ...]:
-        """The metrics of a run on a split, the gated one first; none where the run had no samples."""
+    def _judge(self, run: Run, split: str) -> Judgement:
+        """The quality of a run on a split; empty where the run had no samples."""
         if run.answers is None:
-            return ()
-        measured = run.measurements[0]
-        return tuple(
+            return Judgement((), {})
+        measured, reference, targets = run.measurements[0], self.job.reference(split), self.job.targets(split)
+        metrics = tuple(
             evaluate(
-                self.job.reference(split),
+                reference,
                 run.answers,
-                self.job.targets(split),
+                targets,
                 self.job.original.outputs,
                 split=split,
                 where=measured.where,
@@ -184,6 +197,7 @@ class TargetJob:
                 seed=self.job.recipe.run.seed,
             )
         )
+        return Judgement(metrics, confusions(run.answers, reference, targets or {}))
 
     def _compile(self, precision: Precision, baseline: Artifact | None, io: str) -> Artifact:
         job = self.job

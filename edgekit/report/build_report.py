@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
@@ -45,6 +45,7 @@ class TargetReport:
         latency: measured on the target itself; None where it was not at hand.
         latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
         speedup_at_host: float's time ÷ the artifact's there.
+        confusion: of each output with class labels, counts on the report split: rows are the truth.
         passed: None when a gate is unproven and none failed.
         error: why there is no artifact, as `EdgekitError.to_dict` says it.
     """
@@ -61,6 +62,7 @@ class TargetReport:
     macs: int | None = None
     peak_bytes: int | None = None
     metrics: tuple[Metric, ...] = ()
+    confusion: Mapping[str, list[list[int]]] = field(default_factory=dict)
     latency: Latency | None = None
     latency_at_host: Latency | None = None
     speedup_at_host: float | None = None

@@ -35,6 +35,9 @@ def test_both_targets_pass_within_a_point_and_at_most_0_40_of_the_bytes(built):
         assert gated["float"] >= 96
         assert gated["drop"] <= 1.0
         assert gated["ci95"][0] <= gated["drop"] <= gated["ci95"][1]
+        confusion = np.array(target["confusion"]["digit"])
+        assert confusion.sum() == 450
+        assert confusion.trace() / 450 == pytest.approx(gated["artifact"] / 100)
 
 
 def test_precision_is_proved_from_the_runtimes_account(built):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from edgekit.data.metrics.figure import Figure, points
 from edgekit.report.intervals import bootstrap, paired_proportions
 
-__all__ = ["as_scores", "classify", "confusion_matrix", "label_figures"]
+__all__ = ["as_scores", "classify", "confusion_matrix", "confusions", "label_figures"]
 
 _Labels = NDArray[np.int64]
 _Scores = NDArray[np.float64]
@@ -41,6 +42,24 @@ def label_figures(reference: NDArray[Any], answer: NDArray[Any], labels: _Labels
         figures.append(Figure(name, "points", n, 100 * values[1][index], 100 * values[0][index], interval))
     figures.append(Figure("auc", "points", n, 100 * _auc(after, labels), 100 * _auc(before, labels)))
     return figures
+
+
+def confusions(
+    answers: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]], targets: Mapping[str, NDArray[Any]]
+) -> dict[str, list[list[int]]]:
+    """The artifact's confusion matrix of each output that has class labels: row = truth, column = predicted class.
+
+    Args:
+        answers, reference: the artifact's and the float model's scores, (n, C), or (n,) or (n, 1), an output name.
+        targets: labels (n,) or values (n, …), an output name.
+    """
+    return {
+        name: confusion_matrix(
+            labels, classify(answers[name], like=reference[name]), as_scores(reference[name]).shape[1]
+        ).tolist()
+        for name, labels in targets.items()
+        if labels.dtype.kind == "i"
+    }
 
 
 def as_scores(output: NDArray[Any]) -> _Scores:
