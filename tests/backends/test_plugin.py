@@ -1,0 +1,61 @@
+"""A back end from another package: the one in docs/writing-a-backend.md works as it stands; broken ones are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_BUILD = ("build", _ROOT / "models/digits-cnn/digits-cnn.onnx", "-t", "intel-cpu", "--backend", "onnx")
+_DATA = ("--train-data", _ROOT / "models/digits-cnn/train.npz", "--eval-data", _ROOT / "models/digits-cnn/eval.npz")
+
+
+@pytest.fixture
+def edgekit(tmp_path):
+    """Run the command line with a package beside edgekit whose module `my_package` has the given source."""
+    site = tmp_path / "site"
+    dist = site / "my_package-1.0.dist-info"
+    dist.mkdir(parents=True)
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (dist / "entry_points.txt").write_text("[edgekit.backends]\nonnx = my_package:OnnxBackend\n")
+
+    def run(source, *arguments):
+        (site / "my_package.py").write_text(source)
+        environment = {**os.environ, "PYTHONPATH": str(site), "EDGEKIT_CACHE": str(tmp_path / "store")}
+        return subprocess.run(
+            [sys.executable, "-m", "edgekit", *map(str, arguments), "--out", tmp_path / "out"],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_back_end_in_the_docs_builds_a_proven_artifact(edgekit):
+    text = (_ROOT / "docs" / "writing-a-backend.md").read_text()
+    source = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    done = edgekit(source, *_BUILD, *_DATA, "--json")
+    assert done.returncode == 0, done.stderr
+    target = json.loads(done.stdout)["targets"][0]
+    assert (target["backend"], target["precision"], target["passed"]) == ("onnx", "fp32", True)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("class OnnxBackend:\n    name = 'onnx'\n", "not a Backend"),
+        ("def OnnxBackend():\n    raise RuntimeError('no licence')\n", "no licence"),
+    ],
+)
+def test_a_broken_plugin_fails_loudly_and_is_named(edgekit, source, words):
+    done = edgekit(source, *_BUILD, *_DATA)
+    assert done.returncode == 10
+    assert words in done.stderr
+    assert "my-package" in done.stderr
+    assert "Traceback" not in done.stderr
