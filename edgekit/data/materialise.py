@@ -19,8 +19,9 @@ from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.errors import UsageError
 from edgekit.core.types import Preprocess, TensorSpec, from_json
+from edgekit.data.opening import open_source
 from edgekit.data.preprocess import check, image_shape, normalize
-from edgekit.data.source import Request, Source, open_source
+from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
 from edgekit.data.split import CALIBRATION, REPORT, SELECTION, sizes, split
 

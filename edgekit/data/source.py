@@ -1,4 +1,4 @@
-"""Source: samples that can be read one by one, whatever they are stored in, and the one way to open them."""
+"""Source: samples that can be read one by one, whatever they are stored in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.types import Preprocess, TensorSpec
-from edgekit.data.spec import SourceKind, kind_of
 
-__all__ = ["Request", "Source", "open_source"]
+__all__ = ["Request", "Source"]
 
 
 @dataclass(frozen=True)
@@ -60,28 +59,3 @@ class Source:
     def classes(self) -> NDArray[np.int64] | None:
         """The labels that splits are stratified by: those of the first output that has class labels."""
         return next((labels for labels in self.targets.values() if labels.dtype == np.int64), None)
-
-
-def open_source(spec: str, request: Request) -> Source:
-    """Open what the data argument `spec` names.
-
-    Raises:
-        InvalidInputError: it is missing, unreadable, malformed, or not what the model takes.
-    """
-    # Each form is imported when it is asked for: Pillow is not needed to read a table.
-    kind = kind_of(spec)
-    if kind is SourceKind.IMAGES:
-        from edgekit.data.images import open_images
-
-        return open_images(spec, request)
-    if kind is SourceKind.NPZ:
-        from edgekit.data.npz import open_npz
-
-        return open_npz(spec, request)
-    if kind is SourceKind.CSV:
-        from edgekit.data.table import open_table
-
-        return open_table(spec, request)
-    from edgekit.data.function import open_function
-
-    return open_function(spec, request)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgekit.core.types import EvidenceKind, Gate, Metric
-from edgekit.report.intervals import Interval, resolved, samples_to_settle
+from edgekit.data.metrics.intervals import Interval, resolved, samples_to_settle
 from edgekit.report.units import parse_duration_ms, parse_size
 
 __all__ = [

@@ -14,7 +14,8 @@ from PIL import Image
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Layout, Preprocess, TensorSpec
-from edgekit.data.source import Request, open_source
+from edgekit.data.opening import open_source
+from edgekit.data.source import Request
 
 NHWC = TensorSpec("image", (None, 4, 6, 3), layout=Layout.NHWC)
 NCHW = TensorSpec("image", (1, 3, 4, 6), layout=Layout.NCHW)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data.metrics.figure import Figure, points
-from edgekit.report.intervals import bootstrap, paired_proportions
+from edgekit.data.metrics.intervals import bootstrap, paired_proportions
 
 __all__ = ["as_scores", "classify", "confusion_matrix", "confusions", "label_figures"]
 

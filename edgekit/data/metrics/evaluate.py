@@ -15,10 +15,10 @@ from edgekit.data.function import load_function
 from edgekit.data.metrics.classification import label_figures
 from edgekit.data.metrics.fidelity import activation_of, agreement_figures, sqnr_figures
 from edgekit.data.metrics.figure import Figure, as_metric
+from edgekit.data.metrics.intervals import bootstrap
 from edgekit.data.metrics.regression import target_figures
 from edgekit.data.spec import bad_data
 from edgekit.data.targets import class_count
-from edgekit.report.intervals import bootstrap
 
 __all__ = ["evaluate"]
 

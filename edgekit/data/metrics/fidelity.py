@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.data.metrics.classification import classify
 from edgekit.data.metrics.figure import Figure, points
-from edgekit.report.intervals import mean_of_proportions, wilson
+from edgekit.data.metrics.intervals import mean_of_proportions, wilson
 
 __all__ = ["Activation", "activation_of", "agreement_figures", "sqnr_figures"]
 

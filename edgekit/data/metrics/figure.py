@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.core.types import EvidenceKind, Metric
-from edgekit.report.intervals import Interval
+from edgekit.data.metrics.intervals import Interval
 
 __all__ = ["Figure", "as_metric", "points"]
 

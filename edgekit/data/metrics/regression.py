@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data.metrics.figure import Figure
+from edgekit.data.metrics.intervals import paired_mean
 from edgekit.data.spec import bad_data
-from edgekit.report.intervals import paired_mean
 
 __all__ = ["target_figures"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from edgekit.report.intervals import (
+from edgekit.data.metrics.intervals import (
     _student,
     bootstrap,
     mean_of_proportions,
