@@ -11,9 +11,13 @@ The public API. Names are loaded when they are first used, so that `import edgek
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+# ONNX Runtime reports home from the moment it is imported, here or in a child process.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError

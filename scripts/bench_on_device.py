@@ -279,7 +279,8 @@ def import_runtime(path: str, runtime: str | None) -> Any:
         known = ", ".join(RUNTIMES_BY_SUFFIX)
         raise invalid("no runtime is known for %s (known: %s)" % (path, known), "your command", "Name one: --runtime.")
     modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
-    # Importing OpenVINO reports home, unless the package that does so can't be imported.
+    # Importing OpenVINO reports home, unless the package that does so can't be imported; ONNX Runtime unless told.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     reasons = []
     for name in names:

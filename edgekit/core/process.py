@@ -26,6 +26,8 @@ _POLL_SECONDS = 0.02
 _KEPT_LINES = 400
 _LONGEST_LINE = 1 << 20
 _PR_SET_PDEATHSIG = 1
+_LESS = "Give it less to do (a smaller input shape, batch or file), or run it on a machine with more memory."
+_REPORT = "Check the file with the tool that wrote it; if it is sound, run again with --debug and report the log."
 _LIBC = ctypes.CDLL(None)
 
 
@@ -153,11 +155,7 @@ def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) 
     if last:
         cause += f": {last[0].strip()[:300]}"
     kind = DefectError if blame == "edgekit" else InvalidInputError
-    return kind(
-        cause,
-        blame=blame,
-        remedy="Check the file with the tool that wrote it; if it is sound, run again with --debug and report the log.",
-    )
+    return kind(cause, blame=blame, remedy=_LESS if finished.killed_for == "memory" else _REPORT)
 
 
 def _die_with_parent(parent: int) -> None:

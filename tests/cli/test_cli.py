@@ -6,31 +6,12 @@ import sys
 
 import pytest
 
-from edgekit.cli import main
-
 _VERBS = ("build", "init", "inspect", "validate", "bench", "compare", "targets", "doctor")
 # typer brings pydantic and, for errors, rich.
 _HEAVY = (
     "ai_edge_litert", "ai_edge_quantizer", "keras", "nncf", "numpy", "onnx", "onnx_ir", "onnxruntime", "openvino",
     "PIL", "tensorflow", "tf_keras",
 )  # fmt: skip
-
-
-@pytest.fixture
-def edgekit(monkeypatch, capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["edgekit", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("arguments", [(), *((verb,) for verb in _VERBS)])
