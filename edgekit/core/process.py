@@ -65,7 +65,6 @@ def repeatable_environment(threads: int) -> dict[str, str]:
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONWARNINGS": "ignore",
-        "OPENVINO_TELEMETRY": "0",
     }
     return {**os.environ, **fixed}
 

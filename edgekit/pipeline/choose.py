@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edgekit.core import events
 from edgekit.core.digest import digest_json
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Precision
 from edgekit.pipeline.lock import Choice, Lock
 from edgekit.pipeline.targets import is_here
@@ -53,7 +54,14 @@ def _asked(target: TargetJob, precision: Precision) -> Trial:
 def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
     here = is_here(target.target)
     for precision in _candidates(target):
-        trial = target.attempt(precision)
+        try:
+            trial = target.attempt(precision)
+        except (BrokenPromiseError, InvalidInputError, UnsupportedOpError) as error:
+            if precision is Precision.FP32:
+                raise
+            events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
+            rows.append({"precision": precision, "accurate": False, "cheap": False, "error": error.cause})
+            continue
         cost = trial.timed.ratio if here else None
         accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
         cheap = cost is None or cost <= COST_OF_FLOAT

@@ -72,8 +72,9 @@ def examine(target: str | None = None) -> list[Check]:
 def open_runtime(name: str) -> str:
     """Import the runtime `name` of the bench script and say what it offers. Called in a child process."""
     if name == "openvino":
-        import openvino
+        from edgekit.backends.openvino.quiet import import_openvino
 
+        openvino = import_openvino()
         return f"{openvino.__version__}, devices: {', '.join(openvino.Core().available_devices)}"
     if name == "ai_edge_litert":
         from ai_edge_litert.interpreter import Interpreter

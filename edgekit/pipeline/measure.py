@@ -48,8 +48,8 @@ class Run:
     golden: tuple[Arrays, ...]
 
 
-def run_reference(store: Store, model: SourceModel, samples: Samples, title: str) -> Arrays:
-    """The float model's own answers, from ONNX Runtime."""
+def run_reference(store: Store, model: SourceModel, samples: Samples, title: str) -> Path:
+    """The file of the float model's own answers, from ONNX Runtime."""
 
     def work(folder: Path) -> Any:
         from edgekit.devices.local import measure
@@ -68,7 +68,7 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
 
     inputs = {"model": model.digest, "samples": samples.key, "bench": _script(), "host": _host()}
     entry = store.make("reference", title, inputs, work)
-    return load_arrays(entry.file("answers.npz"))
+    return entry.file("answers.npz")
 
 
 def run_artifact(

@@ -61,11 +61,20 @@ class Job:
     @cached_property
     def golden_reference(self) -> Arrays:
         """The original model's answers to the golden samples."""
-        return run_reference(self.store, self.original, self.golden, "run the original model on golden samples")
+        title = "run the original model · golden"
+        return load_arrays(run_reference(self.store, self.original, self.golden, title))
 
     def reference(self, split: str) -> Arrays:
         """The original model's answers on a split."""
-        return run_reference(self.store, self.original, self.samples(split), f"run the original model · {split}")
+        if split not in self._references:
+            title = f"run the original model · {split}"
+            self._references[split] = run_reference(self.store, self.original, self.samples(split), title)
+        return load_arrays(self._references[split])
+
+    @cached_property
+    def _references(self) -> dict[str, Path]:
+        """The files that hold them: a detector's answers are too large to keep."""
+        return {}
 
     def targets(self, split: str) -> Arrays | None:
         """The truth of a split, by output name; None without labels."""

@@ -145,7 +145,8 @@ def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, mo
             blame="the command line",
             remedy="Give that model, or leave --model away.",
         )
-    return run_reference(store, original, Samples(data.samples("report"), data.entry.key), "run the original model")
+    samples = Samples(data.samples("report"), data.entry.key)
+    return load_arrays(run_reference(store, original, samples, "run the original model"))
 
 
 def _check_golden(folder: Path, run: Run, expected: Arrays) -> float:
