@@ -63,7 +63,7 @@ def compare(ours: Artifact, theirs: Path, peer: str) -> bool:
 
 def compile_int8(backend: str, model: Path, samples: Path, folder: Path) -> Artifact:
     """The Model in int8, as a build makes it: float first, then int8 from that."""
-    artifact = None
+    artifact: Artifact | None = None
     for precision in (Precision.FP32, Precision.INT8):
         workdir = folder / precision
         workdir.mkdir(parents=True)
@@ -78,7 +78,7 @@ def compile_int8(backend: str, model: Path, samples: Path, folder: Path) -> Arti
         )
         files = [str(workdir / name) for name in answer["files"]]
         artifact = from_json(Artifact, {**answer, "files": files})
-    assert artifact is not None
+    assert isinstance(artifact, Artifact)
     return artifact
 
 

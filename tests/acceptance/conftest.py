@@ -1,4 +1,4 @@
-"""Builds through the real command line, and the acceptance data as a user would have it on disk."""
+"""Builds through the real command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,3 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         return document
 
     return run
-
-
-@pytest.fixture(scope="session")
-def jpegs(acceptance_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The two JPEG sets as class folders ("train", "test"), and the test images in one flat folder ("flat")."""
-    home = tmp_path_factory.mktemp("jpegs")
-    for name in ("cifar10_jpeg_train20k", "cifar10_jpeg_test5k"):
-        with tarfile.open(acceptance_data / f"{name}.tar.gz") as archive:
-            archive.extractall(home, filter="data")
-    flat = home / "flat"
-    flat.mkdir()
-    for image in (home / "test").rglob("*.jpg"):
-        (flat / f"{image.parent.name}_{image.name}").hardlink_to(image)
-    return {"train": home / "train", "test": home / "test", "flat": flat}

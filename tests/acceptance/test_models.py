@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from benchmarks.models import prepare
 from tests.acceptance.conftest import Build
 
 pytestmark = pytest.mark.acceptance
@@ -25,41 +25,33 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sources(acceptance_data: Path, jpegs: dict[str, Path], out: Path) -> dict[str, tuple[Path, list[object]]]:
-    """Each model with the arguments that say which data it gets."""
-    tiny = acceptance_data / "mlperf_tiny_models"
-    noise = out / "ad01.npz"
-    np.savez(noise, x=np.random.default_rng(0).normal(-20, 10, (600, 640)).astype(np.float32))
-    few = out / "few"
-    few.mkdir()
-    for image in sorted(jpegs["flat"].iterdir())[::25]:
-        (few / image.name).hardlink_to(image)
-    return {
-        "resnet": (tiny / "pretrainedResnet.h5", ["--train-data", jpegs["train"], "--eval-data", jpegs["test"]]),
-        "vww": (tiny / "vww_96.h5", ["--data", jpegs["flat"], "--normalize", "0..1"]),
-        "ad01": (tiny / "ad01.h5", ["--data", noise]),
-        "ultraface": (
-            acceptance_data / "ultraface" / "version-slim-320_simplified.onnx",
-            ["--data", few, "--normalize=-1..1"],
-        ),
-    }
+def sources(acceptance_data: Path, out: Path) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Each model with the data that the benchmark gives it."""
+    return prepare(acceptance_data, out)
 
 
-@pytest.fixture(scope="module", params=["resnet", "vww", "ad01", "ultraface"])
+@pytest.fixture(scope="module", params=["ResNet-8", "VWW", "ad01", "ultraface"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def int8(name: str, sources: dict[str, tuple[Path, list[object]]], build: Build, out: Path) -> dict[str, Any]:
-    path, data = sources[name]
-    return build(path, *_TARGETS, *data, "--precision", "int8", "--out", out / f"{name}-int8")
+def int8(name: str, sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path) -> dict[str, Any]:
+    return _build(name, "int8", sources, build, out)
 
 
 @pytest.fixture(scope="module")
-def fp32(name: str, sources: dict[str, tuple[Path, list[object]]], build: Build, out: Path) -> dict[str, Any]:
+def fp32(name: str, sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path) -> dict[str, Any]:
+    return _build(name, "fp32", sources, build, out)
+
+
+def _build(
+    name: str, precision: str, sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path
+) -> dict[str, Any]:
     path, data = sources[name]
-    return build(path, *_TARGETS, *data, "--precision", "fp32", "--out", out / f"{name}-fp32")
+    flags = {"data": "--data", "train": "--train-data", "eval": "--eval-data", "normalize": "--normalize"}
+    given = [f"{flags[key]}={value}" for key, value in data.items()]
+    return build(path, *_TARGETS, *given, "--precision", precision, "--out", out / f"{name}-{precision}")
 
 
 def test_the_float_artifact_equals_the_source(name, fp32, sources):
@@ -85,13 +77,13 @@ def test_int8_keeps_what_the_model_is_for(name, int8):
         assert target["error"] is None
         assert target["proof"]["violations"] == []
         metrics = {metric["name"]: metric for metric in target["metrics"]}
-        if name == "resnet":
+        if name == "ResNet-8":
             assert metrics["top1"]["n"] == 5000
             assert abs(metrics["top1"]["float"] - 75.2) < 0.5
             assert metrics["top1"]["drop"] <= 1.0
             labels = Path(int8["out"], target["target"], "labels.txt").read_text().split()
             assert (labels[0], labels[-1], len(labels)) == ("airplane", "truck", 10)
-        elif name == "vww":
+        elif name == "VWW":
             assert metrics["agreement"]["artifact"] >= 98
             assert metrics["worst_class_agreement"]["artifact"] >= 80
             assert metrics["logits_sqnr"]["artifact"] >= 20

@@ -1,0 +1,93 @@
+"""int8 builds of models that this project did not make, for both families of targets, as a markdown table.
+
+Bytes and CPU time are shares of the float model's on the same back end.
+
+EDGEKIT_ACCEPTANCE_DATA=path/to/data python benchmarks/models.py
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.core.types import Metric
+from edgekit.pipeline.build import build
+from edgekit.report.build_report import TargetReport
+
+TARGETS = ("raspberry-pi-4", "intel-cpu")
+SHOWN = {"top1", "agreement", "worst_class_agreement", "logits_sqnr", "sqnr"}
+
+
+def main() -> None:
+    """Print the table; end with 1 when a build had an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        home, failed = Path(folder), False
+        print("| model | target | metric | float → int8 | 95 % interval of the drop | n | bytes | CPU time |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name, (path, data) in prepare(Path(os.environ["EDGEKIT_ACCEPTANCE_DATA"]), home).items():
+            flags = {"data": data, "precision": {"precision": "int8"}}
+            for target in build(str(path), TARGETS, flags=flags, out=home / "out" / name).targets:
+                failed |= target.error is not None
+                for metric in target.metrics:
+                    if metric.name.partition(":")[0] in SHOWN:
+                        print(f"| {name} | {target.target} | {row(metric)} | {cost(target)} |")
+    sys.exit(failed)
+
+
+def cost(target: TargetReport) -> str:
+    """The cells of what an artifact costs."""
+    latency = target.latency or target.latency_at_host
+    assert target.bytes
+    assert target.float_bytes
+    assert latency
+    assert latency.ratio
+    return f"{target.bytes / target.float_bytes:.2f}× | {latency.ratio:.2f}×{'' if target.latency else ' @host'}"
+
+
+def row(metric: Metric) -> str:
+    """The cells of a metric."""
+    values = f"{metric.float:.2f} → {metric.artifact:.2f}" if metric.float is not None else f"{metric.artifact:.2f}"
+    interval = f"{metric.ci95[0]:+.2f} … {metric.ci95[1]:+.2f}" if metric.ci95 and metric.drop is not None else ""
+    return f"{metric.name} | {values} {metric.unit} | {interval} | {metric.n}"
+
+
+def prepare(shared: Path, home: Path) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Each model's file, and the section of a recipe that says which data it gets; the data is laid out in `home`.
+
+    Args:
+        shared: the acceptance data.
+        home: an empty folder.
+    """
+    for name in ("cifar10_jpeg_train20k", "cifar10_jpeg_test5k"):
+        with tarfile.open(shared / f"{name}.tar.gz") as archive:
+            archive.extractall(home, filter="data")
+    images = sorted((home / "test").rglob("*.jpg"))
+    noise = home / "noise.npz"
+    np.savez(noise, x=np.random.default_rng(0).normal(-20, 10, (600, 640)).astype(np.float32))
+    tiny = shared / "mlperf_tiny_models"
+    return {
+        "ResNet-8": (tiny / "pretrainedResnet.h5", {"train": str(home / "train"), "eval": str(home / "test")}),
+        "VWW": (tiny / "vww_96.h5", {"data": _flat(home / "flat", images), "normalize": "0..1"}),
+        "ad01": (tiny / "ad01.h5", {"data": str(noise)}),
+        "ultraface": (
+            shared / "ultraface" / "version-slim-320_simplified.onnx",
+            {"data": _flat(home / "few", images[::25]), "normalize": "-1..1"},
+        ),
+    }
+
+
+def _flat(folder: Path, images: list[Path]) -> str:
+    """One folder of images without classes: data without labels."""
+    folder.mkdir()
+    for image in images:
+        (folder / f"{image.parent.name}_{image.name}").hardlink_to(image)
+    return str(folder)
+
+
+if __name__ == "__main__":
+    main()
