@@ -14,7 +14,7 @@ __all__ = ["register"]
 _HELP = """Write edgekit.toml for MODEL: every key of a recipe, with its meaning and default.
 
 \b
-Example:  edgekit init model.onnx && edgekit build model.onnx --config edgekit.toml -t raspberry-pi-5
+Example:  edgekit init digits-cnn && edgekit build digits-cnn --config edgekit.toml -t raspberry-pi-5
 """
 
 
@@ -32,14 +32,16 @@ def _init(
     debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
 ) -> None:
     from edgekit.core.errors import UsageError
-    from edgekit.pipeline.init import recipe_text
+    from edgekit.pipeline.init import has_data, recipe_text
 
     if out.exists() and not force:
         raise UsageError(
             f"{out} exists already",
             blame="the command line",
-            remedy=f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --force",
+            remedy=f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --out {out} --force",
         )
     text = recipe_text(model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {})
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
-    typer.echo(f"wrote {out}; now: edgekit build {model} --config {out} --target raspberry-pi-5", err=True)
+    data = "" if has_data(text) else " --data FOLDER"
+    typer.echo(f"wrote {out}; now: edgekit build {model} --config {out}{data} --target raspberry-pi-5", err=True)

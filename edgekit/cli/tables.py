@@ -61,8 +61,10 @@ def print_validation(validation: Validation) -> None:
     )
     if validation.metrics:
         print_metrics(validation.metrics)
+    else:
+        console.print("accuracy: not looked at; --data D judges it, and --model MODEL holds it against the original")
     for gate in validation.gates:
-        console.print("passed" if gate.passed else _gate(gate))
+        console.print(_gate(gate))
 
 
 def print_metrics(metrics: Sequence[Metric]) -> None:
@@ -158,7 +160,7 @@ def _notes(target: TargetReport) -> Iterable[str]:
 
 
 def _gate(gate: Gate) -> str:
-    state = "[yellow]unproven[/]" if gate.passed is None else "[red]failed[/]"
+    state = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[yellow]unproven[/]"}[gate.passed]
     found = "" if gate.value is None else f", found {_number(gate.value)}"
     return f"{escape(gate.name)} {state} (limit {_number(gate.limit)}{found}) {escape(gate.note)}".rstrip()
 

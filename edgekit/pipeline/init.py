@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.core.recipe import ModelSection
+from edgekit.core.recipe import DataSection, ModelSection, load_recipe
 from edgekit.core.types import TensorSpec
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.zoo import find_model
 
-__all__ = ["recipe_text"]
+__all__ = ["has_data", "recipe_text"]
 
 _TEMPLATE = """\
 # The recipe of {name}: edgekit build {name} --config THIS-FILE --target raspberry-pi-5
@@ -26,14 +27,11 @@ path = "{path}"
 # custom_objects = "module:NAME"
 
 [data]
-# data = "photos"             # a folder of class folders, .npz, .csv or module:function; split in three
-# train = "train.npz"         # or: calibration and selection from here,
-# eval = "test.npz"           #     and the report from here
-# labels = true               # false ignores the labels that the data has
+{data}# labels = true               # false ignores the labels that the data has
 # metric = "module:function"  # your own metric: f(outputs, targets) -> float
-normalize = "none"            # none (0..255 as they are), 0..1, -1..1, imagenet
-resize = "stretch"            # stretch, crop, letterbox
-color = "rgb"                 # rgb, bgr
+normalize = {normalize:<18}# none (0..255 as they are), 0..1, -1..1, imagenet
+resize = {resize:<21}# stretch, crop, letterbox
+color = {color:<22}# rgb, bgr
 
 [precision]
 precision = "auto"            # auto, fp32, fp16, int8
@@ -58,7 +56,8 @@ seed = 0
 
 def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Sequence[int]]) -> str:
     """The text of a recipe for `model`, after it was imported: a model that can't be says so here."""
-    path = find_model(model).path
+    named = find_model(model)
+    path, data = named.path, load_recipe(named.recipe, {}).data if named.recipe else DataSection()
     options = ModelSection(input_shapes={name: tuple(shape) for name, shape in input_shapes.items()})
     imported = import_source(default_store(), path, options, seed=0)
     shapes = ", ".join(f'"{name}" = {list(shape)}' for name, shape in input_shapes.items())
@@ -67,7 +66,31 @@ def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Seq
         path=os.path.relpath(path, relative_to),
         inputs=_names(imported.inputs),
         outputs=_names(imported.outputs),
+        data=_sources(data, relative_to),
+        normalize=f'"{data.normalize}"',
+        resize=f'"{data.resize}"',
+        color=f'"{data.color}"',
         shapes=f"input_shapes = {{ {shapes} }}\n" if shapes else "",
+    )
+
+
+def has_data(text: str) -> bool:
+    """Whether a recipe that `recipe_text` wrote names data."""
+    return bool({"data", "train"} & tomllib.loads(text)["data"].keys())
+
+
+def _sources(data: DataSection, relative_to: Path) -> str:
+    """The three ways to name data; those that a model of the zoo brings are filled in."""
+    rows = (
+        ("data", data.data, "photos", "a folder of class folders, .npz, .csv or module:function; split in three"),
+        ("train", data.train, "train.npz", "or: calibration and selection from here,"),
+        ("eval", data.eval, "test.npz", "    and the report from here"),
+    )
+    return "".join(
+        f'{key} = "{os.path.relpath(source, relative_to)}"\n'
+        if source
+        else f"{f'# {key} = "{example}"':<30}# {about}\n"
+        for key, source, example, about in rows
     )
 
 

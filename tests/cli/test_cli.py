@@ -14,17 +14,17 @@ _HEAVY = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [(), *((verb,) for verb in _VERBS)])
-def test_help_imports_nothing_heavy(arguments):
+@pytest.mark.parametrize("arguments", [("--help",), *((verb, "--help") for verb in _VERBS), ("targets",), ("doctor",)])
+def test_help_and_the_light_verbs_import_nothing_heavy(arguments):
     code = (
-        "import sys\nsys.argv = ['edgekit', *sys.argv[1:], '--help']\n"
+        "import sys\nsys.argv = ['edgekit', *sys.argv[1:]]\n"
         "from edgekit.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code in (None, 0, 10)\n"
         f"print([name for name in {_HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    assert not arguments or "Example:" in done.stdout
+    assert "Example:" in done.stdout or arguments[-1] != "--help" or len(arguments) == 1
 
 
 def test_targets_are_listed_as_text_and_as_json(edgekit):
