@@ -11,7 +11,9 @@ __all__ = ["AsJson", "Color", "Debug", "Normalize", "Resize", "Threads", "input_
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, print the traceback and the tools' own logs.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the runtime.", show_default="1")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.", show_default="1")
+]
 Normalize = Annotated[
     str | None, typer.Option("--normalize", metavar="none|0..1|-1..1|imagenet", help="Scale of image pixels.")
 ]

@@ -38,7 +38,9 @@ def _targets(
         print_json({"schema_version": 1, "targets": documents})
     elif name:
         rows = [
-            (key, _text(value)) for key, value in shown[0].model_dump(mode="json").items() if value not in ("", None)
+            (key, _text(value))
+            for key, value in shown[0].model_dump(mode="json", exclude_defaults=True).items()
+            if value not in ("", None)
         ]
         print_rows(("", name), rows)
     else:

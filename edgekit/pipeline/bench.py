@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Measurement
 from edgekit.pipeline.measure import Options
-from edgekit.pipeline.output import MANIFEST_NAME, artifact_folder, read_manifest
+from edgekit.pipeline.output import MANIFEST_NAME, artifact_folder, read_manifest, reading_manifest
 
 __all__ = ["Comparison", "bench", "compare"]
 
+_SUFFIXES = (".tflite", ".xml", ".onnx")
 _RESAMPLES = 2000
 _NOTHING = 0.01
 
@@ -53,9 +54,17 @@ def _runnable(path: Path) -> _Runnable:
     """What `path` means: a target's folder or a file in it (with its manifest's options), or any file of a runtime."""
     if path.is_dir() or (path.parent / MANIFEST_NAME).is_file():
         folder = artifact_folder(path)
-        artifact = read_manifest(folder)["artifact"]
-        options = tuple((key, value) for key, value in artifact["runtime_options"])
-        return _Runnable(str(folder), folder / artifact["files"][0], options, artifact["runtime"])
+        manifest = read_manifest(folder)
+        with reading_manifest(folder):
+            artifact = manifest["artifact"]
+            options = tuple((key, value) for key, value in artifact["runtime_options"])
+            return _Runnable(str(folder), folder / artifact["files"][0], options, artifact["runtime"])
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InvalidInputError(
+            f"{path} is no artifact: its name ends in none of {', '.join(_SUFFIXES)}",
+            blame="the command line",
+            remedy="Name a target's folder that a build made, or a file of a runtime.",
+        )
     return _Runnable(str(path), path)
 
 

@@ -86,12 +86,11 @@ def _sources(data: DataSection, relative_to: Path) -> str:
         ("train", data.train, "train.npz", "or: calibration and selection from here,"),
         ("eval", data.eval, "test.npz", "    and the report from here"),
     )
-    return "".join(
-        f'{key} = "{os.path.relpath(source, relative_to)}"\n'
-        if source
-        else f"{f'# {key} = "{example}"':<30}# {about}\n"
-        for key, source, example, about in rows
-    )
+    lines = []
+    for key, source, example, about in rows:
+        unused = f'# {key} = "{example}"'
+        lines.append(f'{key} = "{os.path.relpath(source, relative_to)}"' if source else f"{unused:<30}# {about}")
+    return "\n".join(lines) + "\n"
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:

@@ -14,7 +14,7 @@ from edgekit.core.digest import digest_file
 from edgekit.core.errors import IntegrityError, InvalidInputError, UsageError
 from edgekit.pipeline.lock import LOCK_NAME
 
-__all__ = ["MANIFEST_NAME", "OutputFolder", "artifact_folder", "read_manifest", "write_json"]
+__all__ = ["MANIFEST_NAME", "OutputFolder", "artifact_folder", "read_manifest", "reading_manifest", "write_json"]
 
 MANIFEST_NAME = "manifest.json"
 _PREFIX = ".edgekit-"
@@ -101,12 +101,29 @@ def artifact_folder(path: Path) -> Path:
     """
     folder = path if path.is_dir() else path.parent
     if not (folder / MANIFEST_NAME).is_file():
+        inside = sorted(str(manifest.parent) for manifest in folder.glob(f"*/{MANIFEST_NAME}"))
         raise InvalidInputError(
             f"{path} is no artifact of edgekit: {folder / MANIFEST_NAME} does not exist",
             blame="the command line",
-            remedy="Name a target's folder that a build made, like build/digits-cnn/raspberry-pi-5",
+            remedy=f"Name one of its targets: {', '.join(inside)}"
+            if inside
+            else "Name a target's folder that a build made, like build/digits-cnn/raspberry-pi-5",
         )
     return folder
+
+
+@contextlib.contextmanager
+def reading_manifest(folder: Path) -> Iterator[None]:
+    """What a manifest lacks, or says in the wrong form, is an error about the manifest in `folder`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise InvalidInputError(
+            f"{folder / MANIFEST_NAME} is not a manifest that this edgekit reads: {said}",
+            blame="the artifact",
+            remedy="Copy the whole folder again, or build it again.",
+        ) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -116,13 +133,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         InvalidInputError: the manifest can't be read.
         IntegrityError: a file is missing or was changed.
     """
-    try:
+    with reading_manifest(folder):
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         files: dict[str, str] = {row["name"]: row["sha256"] for row in manifest["files"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(
-            f"{folder / MANIFEST_NAME} can't be read: {error}", blame="the artifact", remedy="Build it again."
-        ) from error
+        needed = {*manifest["artifact"]["files"], *files}
+    for name in sorted(needed - files.keys() | {name for name in needed if Path(name).name != name}):
+        raise IntegrityError(
+            f"{folder / MANIFEST_NAME} names a file without its digest, or outside the folder: {name!r}",
+            blame="whoever changed or copied the folder",
+            remedy="Copy the whole folder again, or build it again.",
+        )
     for name, digest in files.items():
         path = folder / name
         if not path.is_file() or digest_file(path) != digest:

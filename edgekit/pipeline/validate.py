@@ -17,7 +17,7 @@ from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionPro
 from edgekit.data.metrics import evaluate
 from edgekit.pipeline.folder import GOLDEN_NAME
 from edgekit.pipeline.measure import Arrays, Run, Samples, load_arrays, rearranged, run_artifact, run_reference
-from edgekit.pipeline.output import artifact_folder, read_manifest
+from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest
 from edgekit.pipeline.stages import Data, SourceModel, import_source, prepare_data
 from edgekit.pipeline.store import Store, default_store
 from edgekit.pipeline.zoo import find_model
@@ -71,9 +71,11 @@ def validate(
     """
     folder = artifact_folder(path)
     manifest = read_manifest(folder)
-    recipe = Recipe.model_validate(manifest["recipe"])
-    backend = load_backend(manifest["backend"]["name"])
-    artifact, source = _artifact(folder, manifest), _source(manifest)
+    with reading_manifest(folder):
+        recipe = Recipe.model_validate(manifest["recipe"])
+        name, target = manifest["backend"]["name"], manifest["target"]["name"]
+        artifact, source = _artifact(folder, manifest), _source(manifest)
+    backend = load_backend(name)
     expected = load_arrays(folder / GOLDEN_NAME)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         # A store of its own: what is validated is run, not remembered.
@@ -102,9 +104,7 @@ def validate(
                 remedy="Try the runtime that the manifest names, or build for this machine.",
             )
         metrics, gates, code = _judge(store, source, run, judged, recipe, model, max_drop) if judged else ((), (), 0)
-    return Validation(
-        1, str(folder), manifest["target"]["name"], run.measurements[0], sqnr, proof, metrics, gates, code
-    )
+    return Validation(1, str(folder), target, run.measurements[0], sqnr, proof, metrics, gates, code)
 
 
 def artifact_batch(artifact: Artifact) -> int:
