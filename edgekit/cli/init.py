@@ -34,11 +34,13 @@ def _init(
     from edgekit.core.errors import UsageError
     from edgekit.pipeline.init import has_data, recipe_text
 
-    if out.exists() and not force:
+    if out.is_dir() or (out.exists() and not force):
         raise UsageError(
-            f"{out} exists already",
+            f"{out} is a folder" if out.is_dir() else f"{out} exists already",
             blame="the command line",
-            remedy=f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --out {out} --force",
+            remedy=f"Name the file in it: --out {out}/edgekit.toml"
+            if out.is_dir()
+            else f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --out {out} --force",
         )
     text = recipe_text(model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {})
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     with reading_manifest(folder):
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         files: dict[str, str] = {row["name"]: row["sha256"] for row in manifest["files"]}
-        needed = {*manifest["artifact"]["files"], *files}
+        needed = {*manifest.get("artifact", {}).get("files", ()), *files}
     for name in sorted(needed - files.keys() | {name for name in needed if Path(name).name != name}):
         raise IntegrityError(
             f"{folder / MANIFEST_NAME} names a file without its digest, or outside the folder: {name!r}",
