@@ -94,12 +94,12 @@ def test_several_inputs_and_outputs_in_batches_of_four(home):
 
 
 def test_the_users_metric_comes_first_and_is_gated(home, monkeypatch, tmp_path):
-    (tmp_path / "my_metric.py").write_text(
+    (tmp_path / "metric_of_the_build.py").write_text(
         "def score(outputs, targets):\n"
         "    return 100 - 100 * float(abs(outputs['values'] - targets['values']).mean())\n"
     )
     monkeypatch.chdir(tmp_path)
-    data = {"data": str(home / "data.npz"), "metric": "my_metric:score"}
+    data = {"data": str(home / "data.npz"), "metric": "metric_of_the_build:score"}
     report = _build(home, "metric", ["intel-cpu"], data=data, precision={"precision": "fp32"})
     first = report.targets[0].metrics[0]
     assert (first.name, first.float) == ("score", pytest.approx(100, abs=1e-3))
