@@ -62,7 +62,8 @@ def _data(path: Path, model: Path, n: int = 400) -> Path:
     feeds = {"image": image.astype(np.float32), "vector": random.normal(0, 1, (n, 6)).astype(np.float32)}
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     classes, values = session.run(["classes", "values"], feeds)
-    np.savez(path, **feeds, y_classes=classes.argmax(axis=1), y_values=values)
+    arrays: dict[str, Any] = {**feeds, "y_classes": classes.argmax(axis=1), "y_values": values}
+    np.savez(path, **arrays)
     return path
 
 
@@ -152,11 +153,16 @@ def test_a_target_that_can_not_take_the_model_does_not_stop_the_others(home, tmp
     model = onnx.load(home / "model.onnx")
     model.graph.node[1].op_type = "Erf"
     onnx.save(model, tmp_path / "erf.onnx")
-    flags = {"data": {"data": str(home / "data.npz"), "labels": False}, "precision": {"precision": "fp32"}}
+    flags: dict[str, dict[str, Any]] = {
+        "data": {"data": str(home / "data.npz"), "labels": False},
+        "precision": {"precision": "fp32"},
+    }
     report = build(str(tmp_path / "erf.onnx"), _BOTH, flags=flags, out=tmp_path / "out")
     by_name = {target.target: target for target in report.targets}
     assert by_name["raspberry-pi-4"].exit_code == UnsupportedOpError.exit_code
-    assert "relu" in by_name["raspberry-pi-4"].error["cause"]
+    error = by_name["raspberry-pi-4"].error
+    assert error is not None
+    assert "relu" in error["cause"]
     assert by_name["intel-cpu"].error is None
     assert report.exit_code == 3
     with pytest.raises(UnsupportedOpError, match="Erf"):
