@@ -18,7 +18,7 @@ from edgekit.pipeline.store import Entry, Store
 
 __all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
 
-_ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxslim", "onnxruntime")
+_ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
 _KERAS_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", *_ONNX_TOOLS)
 
 
