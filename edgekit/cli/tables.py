@@ -130,8 +130,8 @@ def _accuracy(metrics: Sequence[Metric]) -> str:
         return "unknown (no data)"
     first = metrics[0]
     if first.drop is None:
-        return f"{first.name} {_number(first.artifact)} {first.unit} {_interval(first)}".strip()
-    return f"{first.name} {_number(first.float)} → {_number(first.artifact)} {_interval(first)}".strip()
+        return escape(f"{first.name} {_number(first.artifact)} {first.unit} {_interval(first)}".strip())
+    return escape(f"{first.name} {_number(first.float)} → {_number(first.artifact)} {_interval(first)}".strip())
 
 
 def _speed(target: TargetReport) -> str:
@@ -166,7 +166,7 @@ def _gate(gate: Gate) -> str:
 
 
 def _interval(metric: Metric) -> str:
-    return f"[{metric.ci95[0]:+.2f}, {metric.ci95[1]:+.2f}]".replace("[", r"\[") if metric.ci95 else ""
+    return f"[{metric.ci95[0]:+.2f}, {metric.ci95[1]:+.2f}]" if metric.ci95 else ""
 
 
 def _number(value: Any) -> str:
