@@ -1,6 +1,7 @@
 """The Backend protocol: what edgekit asks of a compiler. `docs/writing-a-backend.md` walks through one.
 
-`tools`, `supports`, `prove` and the class attributes are called in edgekit's own process: they import nothing heavy.
+`tools`, `unsupported`, `prove`, `example` and the class attributes are used in edgekit's own process: they import
+nothing heavy.
 `compile` is called in a fresh child process with a memory and a time limit, and answers in files.
 """
 
@@ -28,8 +29,8 @@ class CompileRequest:
         model: path of the fused Model.
         plan: the precision of each layer.
         baseline: the fp32 artifact of the same model that this back end compiled before; None when the plan is fp32.
-        calibration: an .npz of calibration samples, one array an input name, ready to feed; None without data
-            (the pipeline then gives synthetic ones for a plan that needs them).
+        calibration: an .npz of calibration samples, one array an input name, ready to feed; None but for int8.
+            Without data they are synthetic.
         batch: the batch size that the artifact is fixed to.
         io: element type of the artifact's inputs and outputs: "float32", "int8" or "uint8".
         labels: class names, or empty.

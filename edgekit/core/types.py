@@ -236,6 +236,7 @@ class Metric:
         drop: float − artifact in `unit`, positive when the artifact is worse for a higher-is-better metric;
             None when there is no float value.
         ci95: the paired 95 % interval of the drop (or of the value, for agreement), None where undefined.
+        resolved: of the gated one, whether the interval lies wholly on the verdict's side; None for the others.
         kind: measured or emulated.
         where: the machine that ran the artifact.
     """
@@ -259,7 +260,8 @@ class Gate:
     """A condition on the result. `passed` is None when it could not be evaluated.
 
     Attributes:
-        name: "max-drop", "min-speedup", "max-latency", "max-size", "max-memory".
+        name: "max-drop", or without labels "min-agreement", "min-class-agreement" and "min-sqnr"; "min-speedup",
+            "max-latency", "max-size", "max-memory"; "require".
         limit: the figure that was asked for.
         value: the figure that was found.
         passed: the verdict; None when unproven.

@@ -11,7 +11,7 @@ __all__ = ["compile_artifact", "fuse_model", "import_model"]
 
 
 def import_model(source: str, out: str, **options: Any) -> dict[str, Any]:
-    """Import, and add what the rest of the build asks of the model: see `describe`."""
+    """Import, and add what the rest of the build asks of the model: see `_describe`."""
     from edgekit.formats.importer import import_model as run
 
     report = run(source=source, out=out, **options)
