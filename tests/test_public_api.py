@@ -18,6 +18,18 @@ def test_the_public_names_are_these_and_resolve():
     assert set(_PUBLIC) < set(dir(edgekit))
 
 
+def test_paths_may_be_text(tmp_path, monkeypatch):
+    import pytest
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(edgekit.EdgekitError, match="out"):
+        edgekit.build("digits-cnn", ["intel-cpu"], out="out/put")
+    for verb in (edgekit.validate, edgekit.bench):
+        with pytest.raises(edgekit.EdgekitError, match="nowhere"):
+            verb("nowhere/model.xml")
+
+
 def test_importing_edgekit_imports_nothing_else_of_weight():
     code = "import sys, edgekit; print([m for m in ('numpy', 'onnx', 'pydantic', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

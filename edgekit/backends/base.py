@@ -134,4 +134,10 @@ def load_backend(name: str) -> Backend:
             blame=f"the package {point.dist.name if point.dist else '?'}",
             remedy="See docs/writing-a-backend.md.",
         )
+    if backend.name != name:
+        raise MissingToolError(
+            f"{point.value} is registered as {name!r} and calls itself {backend.name!r}",
+            blame=f"the package {point.dist.name if point.dist else '?'}",
+            remedy="Give the class and its entry point one name.",
+        )
     return backend

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -69,9 +70,13 @@ def main() -> None:
         code = _show_misuse(error, as_json=as_json)
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    except Exception as error:
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is still in the buffer must not be missed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, it gets a message and an exit code
         if debug:
-            raise
+            traceback.print_exc()
         code = _show_failure(error, as_json=as_json)
     if code == _INTERRUPTED:
         sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")

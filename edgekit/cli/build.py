@@ -103,7 +103,7 @@ def _build(
         ),
         "data": given(
             data=data, train=train_data, eval=eval_data, none=no_data, metric=metric,
-            labels=False if no_labels else None, normalize=normalize, resize=resize, color=color,
+            normalize=normalize, resize=resize, color=color,
         ) | ({"labels": False} if no_labels else {}),
         "precision": given(precision=precision, io=io),
         "gates": given(

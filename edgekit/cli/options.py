@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "Color", "Debug", "Normalize", "Resize", "Threads", "input_shapes"]
+__all__ = [
+    "AsJson", "Color", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "Threads", "given",
+    "input_shapes",
+]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, print the traceback and the tools' own logs.")]
@@ -28,7 +30,6 @@ InputShape = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A .keras, .h5, .hdf5 or .onnx file, or a model of the zoo.")
 ]
-OptionalPath = Path | None
 
 
 def input_shapes(texts: list[str] | None) -> dict[str, list[int]] | None:

@@ -32,6 +32,9 @@ def _validate(
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="What it was built from; the drop is then gated.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="MODULE:FUNCTION", help="The metric of the build, if it had one.")
+    ] = None,
     max_drop: Annotated[float | None, typer.Option("--max-drop", help="Against --model.", show_default="1.0")] = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -42,7 +45,7 @@ def _validate(
     from edgekit.pipeline.validate import validate
 
     with progress_display():
-        validation = validate(artifact, data=data, model=model, max_drop=max_drop, threads=threads or 1)
+        validation = validate(artifact, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads or 1)
     if as_json:
         print_json(validation)
     else:

@@ -22,6 +22,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "OpAccount",
+    "Options",
     "Precision",
     "PrecisionProof",
     "Preprocess",
@@ -32,6 +33,12 @@ __all__ = [
     "permutation",
     "to_json",
 ]
+
+
+# What a runtime is told: (key, value) pairs.
+Options = tuple[tuple[str, str], ...]
+# Inside a class with a field called `float`, the type needs another name.
+_Number = float
 
 
 class Precision(enum.StrEnum):
@@ -124,7 +131,7 @@ class Artifact:
     files: tuple[Path, ...]
     digest: str
     plan: QuantPlan
-    runtime_options: tuple[tuple[str, str], ...] = ()
+    runtime_options: Options = ()
     min_runtime: str = ""
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
@@ -246,10 +253,10 @@ class Metric:
     higher_is_better: bool
     split: str
     n: int
-    float: typing.Any
-    artifact: typing.Any
-    drop: typing.Any = None
-    ci95: tuple[typing.Any, typing.Any] | None = None
+    float: _Number | None
+    artifact: _Number
+    drop: _Number | None = None
+    ci95: tuple[_Number, _Number] | None = None
     resolved: bool | None = None
     kind: EvidenceKind = EvidenceKind.MEASURED
     where: str = ""

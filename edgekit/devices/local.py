@@ -12,12 +12,11 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.resources import resource
-from edgekit.core.types import EvidenceKind, Measurement
+from edgekit.core.types import EvidenceKind, Measurement, Options
 from edgekit.devices.answer import parse_error, parse_measurements
 
-__all__ = ["Options", "measure"]
+__all__ = ["measure"]
 
-Options = tuple[tuple[str, str], ...]
 _PROGRESS = "progress "
 
 

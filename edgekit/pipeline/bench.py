@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import Measurement
-from edgekit.pipeline.measure import Options
+from edgekit.core.types import Measurement, Options
 from edgekit.pipeline.output import MANIFEST_NAME, artifact_folder, read_manifest, reading_manifest
 
 __all__ = ["Comparison", "bench", "compare"]
@@ -68,7 +67,7 @@ def _runnable(path: Path) -> _Runnable:
     return _Runnable(str(path), path)
 
 
-def bench(path: Path, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[Measurement, dict[str, Any]]:
+def bench(path: str | Path, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[Measurement, dict[str, Any]]:
     """Time an artifact here, and return the bench script's whole answer too.
 
     Args:
@@ -78,14 +77,16 @@ def bench(path: Path, *, threads: int = 1, max_seconds: float = 20.0) -> tuple[M
     """
     from edgekit.devices.local import measure
 
-    artifact = _runnable(path)
+    artifact = _runnable(Path(path))
     measurements, answer = measure(
         artifact.path, options=artifact.options, runtime=artifact.runtime, threads=threads, max_seconds=max_seconds
     )
     return measurements[0], answer
 
 
-def compare(first: Path, second: Path, *, threads: int = 1, max_seconds: float = 20.0, seed: int = 0) -> Comparison:
+def compare(
+    first: str | Path, second: str | Path, *, threads: int = 1, max_seconds: float = 20.0, seed: int = 0
+) -> Comparison:
     """Time artifact A, `first`, against B, `second`, inference by inference, and say whether the difference is real.
 
     Raises:
@@ -93,7 +94,7 @@ def compare(first: Path, second: Path, *, threads: int = 1, max_seconds: float =
     """
     from edgekit.devices.local import measure
 
-    a, b = _runnable(first), _runnable(second)
+    a, b = _runnable(Path(first)), _runnable(Path(second))
     if a.path.suffix != b.path.suffix:
         raise UsageError(
             f"{a.path.name} and {b.path.name} run on different runtimes, and only one can be timed in one process",

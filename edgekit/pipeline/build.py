@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import Backend, load_backend
-from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError
+from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError, from_system
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.data.function import load_function
 from edgekit.pipeline.choose import choose
@@ -20,7 +20,7 @@ from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_da
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.targets import Target, is_here, load_target
 from edgekit.pipeline.trial import Job, Judgement, TargetJob, Trial
-from edgekit.pipeline.zoo import find_model
+from edgekit.pipeline.zoo import NamedModel, find_model
 from edgekit.report.build_report import BuildReport, Latency, TargetReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
@@ -32,8 +32,8 @@ def build(
     targets: Sequence[str],
     *,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
-    recipe: Path | None = None,
-    out: Path | None = None,
+    recipe: str | Path | None = None,
+    out: str | Path | None = None,
 ) -> BuildReport:
     """Take a model to a proven artifact for each target.
 
@@ -48,15 +48,17 @@ def build(
         EdgekitError: nothing could be built. What goes wrong for one target alone stands in its report.
     """
     named = find_model(model)
-    parsed = load_recipe(recipe or named.recipe, flags or {})
+    parsed = load_recipe(Path(recipe) if recipe else named.recipe, flags or {})
+    _same_model(parsed, named)
     _want_data(parsed, model)
     if parsed.data.metric:
         load_function(parsed.data.metric, blame="your metric")
     wanted = [load_target(name) for name in dict.fromkeys(targets)]
+    _each_once(wanted)
     jobs = [(target, load_backend(parsed.run.backend or target.backend)) for target in wanted]
     for _, backend in jobs:
         backend.tools()
-    folder = OutputFolder(out or Path("build", named.name))
+    folder = OutputFolder(Path(out) if out else Path("build", named.name))
     lock = Lock.load(folder.path)
     store = default_store()
     store.sweep()
@@ -93,6 +95,8 @@ def _build_target(target: TargetJob, name: str, folder: OutputFolder, lock: Lock
         folder.replace(target.target.name, lambda fresh: write_target(fresh, name, target, trial, report))
     except EdgekitError as error:
         return _failed(target.target, target.backend, error)
+    except OSError as error:
+        return _failed(target.target, target.backend, from_system(error))
     return report
 
 
@@ -135,7 +139,7 @@ def _report(
         float_bytes=target.float_artifact.size,
         params=target.job.original.report["params"],
         macs=target.job.original.report["macs"],
-        peak_bytes=timed.peak_bytes,
+        peak_bytes=timed.peak_bytes if here else None,
         metrics=with_resolved(judgement.metrics, gates),
         confusion=judgement.confusion,
         latency=latency if here else None,
@@ -202,7 +206,30 @@ def _unsupported(target: Target, backend: Backend, model: SourceModel) -> Unsupp
     )
 
 
-def _all(verdicts: Any) -> bool | None:
+def _same_model(recipe: Recipe, named: NamedModel) -> None:
+    """A recipe of another model is a mistake, not an offer."""
+    path = recipe.model.path
+    if path is not None and path.resolve() != named.path.resolve():
+        raise UsageError(
+            f"the recipe is for {path}, and the model to build is {named.path}",
+            blame="the command line",
+            remedy="Give the model of the recipe, or a recipe whose [model] names no path.",
+        )
+
+
+def _each_once(targets: Sequence[Target]) -> None:
+    """Each target has a folder of its own, under its name."""
+    names = [target.name for target in targets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"two of the targets are called {twice}",
+            blame="the command line",
+            remedy="Name each once; a target file of your own is called after its file name.",
+        )
+
+
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
     """False if one is, else None if one is, else True."""
     seen = set(verdicts)
     return False if False in seen else None if None in seen else True

@@ -110,6 +110,12 @@ def _answer(request: Mapping[str, Any]) -> str:
     except OSError as error:
         # Only what no input can cause; a file that is missing is somebody's mistake.
         failure = from_system(error) if error.errno in _MACHINE else _unforeseen(error, request)
+    except SystemExit as error:
+        failure = InvalidInputError(
+            f"{request['what']} ended early: code that it ran called exit({error.code!r})",
+            blame=request["blame"],
+            remedy="Let that code raise an exception that says what is wrong.",
+        )
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the parent must hear of it
         failure = _unforeseen(error, request)
     return json.dumps({"error": failure.to_dict()})

@@ -76,17 +76,21 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
             }
         )
         if (accurate and cheap) or precision is Precision.FP32:
-            return trial
-    return target.attempt(Precision.FP32)
+            break
+    return trial
 
 
 def _candidates(target: TargetJob) -> Iterable[Precision]:
-    """In the order of trying: by size where this machine's clock counts, else by what the target's CPU is good at."""
+    """In the order of trying: by size where this machine's clock counts, else by what the target's CPU is good at.
+
+    The last one is always fp32.
+    """
     order = tuple(Precision) if is_here(target.target) else target.target.precisions
     for precision in order:
         unprovable = precision is Precision.INT8 and target.job.data.synthetic
-        if precision in target.backend.precisions and not unprovable:
+        if precision in target.backend.precisions and precision is not Precision.FP32 and not unprovable:
             yield precision
+    yield Precision.FP32
 
 
 def _inputs(target: TargetJob) -> str:
@@ -95,11 +99,13 @@ def _inputs(target: TargetJob) -> str:
     return digest_json(
         {
             "model": job.original.digest,
-            "data": job.data.entry.key,
+            "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(
                 mode="json", exclude={"model": {"path"}, "data": {"data", "train", "eval"}}
             ),
-            "target": target.target.model_dump(mode="json"),
+            "precisions": target.target.precisions,
+            "options": target.target.options,
+            "here": is_here(target.target),
             "backend": [target.backend.name, target.backend.version],
             "tools": dict(target.backend.tools()),
         }

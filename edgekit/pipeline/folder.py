@@ -106,7 +106,8 @@ def _manifest(
         "splits": splits,
         "synthetic_data": job.data.synthetic,
         "fusion": to_json(job.fused.report.get("passes", [])),
-        "metrics": to_json(report.metrics),
+        # Without the machine that ran: another one of the same instruction set repeats them.
+        "metrics": [{key: value for key, value in to_json(each).items() if key != "where"} for each in report.metrics],
         "files": files,
     }
 

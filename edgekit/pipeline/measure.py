@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,15 @@ import numpy as np
 from edgekit.backends.base import Backend
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
+from edgekit.core.machine import architecture, board_name, cpu_model
 from edgekit.core.resources import resource
-from edgekit.core.types import Artifact, Measurement, TensorSpec, from_json, permutation, to_json
+from edgekit.core.types import Artifact, Measurement, Options, TensorSpec, from_json, permutation, to_json
 from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Arrays", "Options", "Run", "Samples", "load_arrays", "rearranged", "run_artifact", "run_reference"]
+__all__ = ["Arrays", "Run", "Samples", "load_arrays", "rearranged", "run_artifact", "run_reference"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Options = tuple[tuple[str, str], ...]
 _GOLDEN_DIR = "golden"
 
 
@@ -181,9 +180,4 @@ def _script() -> str:
 
 def _host() -> dict[str, str]:
     """This machine, as far as its figures depend on it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
-    return {"node": platform.node(), "machine": platform.machine(), "cpu": cpu}
+    return {"architecture": architecture(), "cpu": cpu_model(), "board": board_name()}

@@ -65,7 +65,12 @@ class OutputFolder:
             retired = self.path / f"{_PREFIX}{os.getpid()}-old-{target}"
             if home.exists():
                 home.rename(retired)
-            fresh.rename(home)
+            try:
+                fresh.rename(home)
+            except OSError:
+                if retired.exists():
+                    retired.rename(home)
+                raise
             shutil.rmtree(retired, ignore_errors=True)
         return home
 
@@ -82,7 +87,8 @@ class OutputFolder:
         """Put back a target's folder that a kill caught between two renames; remove what else was left half-made."""
         for leftover in self.path.glob(f"{_PREFIX}*"):
             pid, _, rest = leftover.name.removeprefix(_PREFIX).partition("-")
-            if Path("/proc", pid).exists():
+            # Ours can't be alive: in a container every run may have the same number.
+            if pid != str(os.getpid()) and Path("/proc", pid).exists():
                 continue
             kind, _, target = rest.partition("-")
             if kind == "old" and not (self.path / target).exists():

@@ -206,7 +206,7 @@ def compile_plan(
             "edgekit.pipeline.jobs:compile_artifact",
             {"backend": backend.name, "request": {**request, **paths}},
             what=f"compiling {plan.default} with {backend.name}",
-            blame="edgekit",
+            blame=f"the back end {backend.name} on your model",
         )
 
     entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)

@@ -77,13 +77,15 @@ class Store:
             files = {str(f.relative_to(folder)): digest_file(f) for f in sorted(folder.rglob("*")) if f.is_file()}
             (folder / _RECORD).write_text(json.dumps({"value": value, "files": files}, indent=1))
             home.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(home, ignore_errors=True)
             try:
                 folder.rename(home)
             except OSError:
-                # Another build made the same entry in the meantime: same key, same content.
-                if not home.exists():
-                    raise
+                # Another build made it in the meantime, and may be reading it; only a damaged one gives way.
+                made = _read(home, key)
+                if made is not None:
+                    return made
+                shutil.rmtree(home, ignore_errors=True)
+                folder.rename(home)
         return Entry(home, key, value)
 
     @contextlib.contextmanager
@@ -121,10 +123,11 @@ def _read(home: Path, key: str) -> Entry | None:
     """The entry in `home`, or None where there is none or a file of it is damaged."""
     try:
         record = json.loads((home / _RECORD).read_text())
+        value = record["value"]
         intact = all(digest_file(home / name) == digest for name, digest in record["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Entry(home, key, record["value"]) if intact else None
+    return Entry(home, key, value) if intact else None
 
 
 @functools.cache

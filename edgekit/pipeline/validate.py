@@ -53,7 +53,13 @@ class Validation:
 
 
 def validate(
-    path: Path, *, data: str | None = None, model: str | None = None, max_drop: float | None = None, threads: int = 1
+    path: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    metric: str | None = None,
+    max_drop: float | None = None,
+    threads: int = 1,
 ) -> Validation:
     """Check an artifact on this machine: digests, golden answers, precisions, and accuracy where there is data.
 
@@ -61,6 +67,7 @@ def validate(
         path: a target's folder, or a file in it.
         data: all of it judges; it is preprocessed as the build did.
         model: the model that the artifact was built from; then the drop is gated as a build gates it.
+        metric: "module:function"; code that only the manifest names is never run.
         max_drop: the limit, for a gated drop.
         threads: threads of the runtime.
 
@@ -69,10 +76,10 @@ def validate(
         BrokenPromiseError: the golden answers or the precisions are not those of the build.
         InvalidInputError: the data does not fit, or `model` is not the one that the artifact was built from.
     """
-    folder = artifact_folder(path)
+    folder = artifact_folder(Path(path))
     manifest = read_manifest(folder)
     with reading_manifest(folder):
-        recipe = Recipe.model_validate(manifest["recipe"])
+        recipe = _without_code(Recipe.model_validate(manifest["recipe"]), metric)
         name, target = manifest["backend"]["name"], manifest["target"]["name"]
         artifact, source = _artifact(folder, manifest), _source(manifest)
     backend = load_backend(name)
@@ -83,7 +90,7 @@ def validate(
         judged = None
         if data is not None:
             section = recipe.data.model_copy(update={"data": None, "train": None, "eval": data, "none": False})
-            judged = prepare_data(store, source, section, batch=artifact_batch(artifact), seed=recipe.run.seed)
+            judged = prepare_data(store, source, section, batch=_batch(artifact), seed=recipe.run.seed)
         run = run_artifact(
             store,
             backend,
@@ -107,9 +114,15 @@ def validate(
     return Validation(1, str(folder), target, run.measurements[0], sqnr, proof, metrics, gates, code)
 
 
-def artifact_batch(artifact: Artifact) -> int:
+def _batch(artifact: Artifact) -> int:
     """The batch size that an artifact is fixed to."""
     return next((spec.shape[0] for spec in artifact.inputs if spec.shape and spec.shape[0]), 1)
+
+
+def _without_code(recipe: Recipe, metric: str | None) -> Recipe:
+    """The recipe of a manifest, which may come from anywhere: it says what was done, and starts nothing by itself."""
+    model = recipe.model.model_copy(update={"trust": False, "custom_objects": None})
+    return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"metric": metric})})
 
 
 def _judge(  # noqa: PLR0917 - all that a judgement needs, once

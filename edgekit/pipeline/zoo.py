@@ -28,17 +28,18 @@ class NamedModel:
 
 
 def find_model(name: str) -> NamedModel:
-    """The model that `name` means; an existing path goes before the zoo.
+    """The model that `name` means; an existing file goes before the zoo.
 
     Raises:
         InvalidInputError: neither a path nor a model of the zoo.
     """
-    path = Path(name)
-    if path.exists():
-        return NamedModel(path.stem, path, None)
-    zoo = resource("models")
+    path, zoo = Path(name), resource("models")
     recipe = zoo / name / "edgekit.toml"
-    if "/" not in name and recipe.is_file():
+    ours = "/" not in name and recipe.is_file()
+    # A folder called like a model of the zoo is most likely what a build of it left here.
+    if path.exists() and not (ours and path.is_dir()):
+        return NamedModel(path.stem, path, None)
+    if ours:
         file = load_recipe(recipe, {}).model.path
         assert file is not None, f"{recipe} names no model"
         return NamedModel(name, file, recipe)

@@ -9,11 +9,9 @@ from typing import Protocol
 
 from edgekit.core.types import EvidenceKind, Gate, Metric
 from edgekit.data.metrics.intervals import Interval, resolved, samples_to_settle
-from edgekit.report.units import parse_duration_ms, parse_size
 
 __all__ = [
-    "Evidence", "Limits", "combine", "default_max_drop", "inside_accuracy", "judge", "parse_duration_ms",
-    "parse_size", "passed", "with_resolved",
+    "Evidence", "Limits", "combine", "default_max_drop", "inside_accuracy", "judge", "passed", "with_resolved",
 ]  # fmt: skip
 
 ACCURACY_CODE, COST_CODE, UNPROVEN_CODE = 4, 5, 12
@@ -39,7 +37,7 @@ class Limits(Protocol):
 
     @property
     def max_drop(self) -> float | None:
-        """Largest drop against the original float model, in the metric's unit; 1 where not asked."""
+        """Largest drop against the original float model, in the metric's unit; see `default_max_drop`."""
 
     @property
     def min_speedup(self) -> float | None:
@@ -117,9 +115,13 @@ def combine(codes: Iterable[int]) -> int:
     return min((code for code in codes if code), default=0)
 
 
-def default_max_drop(asked: float | None) -> float:
-    """The accuracy limit that holds: what was asked, or 1 point."""
-    return 1.0 if asked is None else asked
+def default_max_drop(asked: float | None, gated: Metric | None = None) -> float:
+    """The accuracy limit that holds: what was asked, or 1 point; for a metric in a unit of its own 1 % of float's."""
+    if asked is not None:
+        return asked
+    if gated is None or gated.float is None or gated.unit == "points":
+        return 1.0
+    return 0.01 * abs(gated.float)
 
 
 def inside_accuracy(metrics: Sequence[Metric], max_drop: float | None) -> bool:
@@ -128,10 +130,9 @@ def inside_accuracy(metrics: Sequence[Metric], max_drop: float | None) -> bool:
 
 
 def with_resolved(metrics: Sequence[Metric], gates: Sequence[Gate]) -> tuple[Metric, ...]:
-    """The metrics, with the accuracy gate's `resolved` put to the gated one, the first."""
-    return tuple(
-        replace(metric, resolved=gates[0].resolved) if index == 0 else metric for index, metric in enumerate(metrics)
-    )
+    """The metrics, with the first accuracy gate's `resolved` put to the one that it judged."""
+    judged = next((m for m in metrics if m.drop is not None or m.artifact == gates[0].value), None)
+    return tuple(replace(metric, resolved=gates[0].resolved) if metric is judged else metric for metric in metrics)
 
 
 def _code(gate: Gate, *, strict: bool) -> int:
@@ -143,12 +144,13 @@ def _code(gate: Gate, *, strict: bool) -> int:
 
 
 def _accuracy(max_drop: float | None, metrics: Sequence[Metric]) -> list[Gate]:
-    asked, limit = max_drop is not None, default_max_drop(max_drop)
+    asked, limit = max_drop is not None, default_max_drop(max_drop, metrics[0] if metrics else None)
     if not metrics:
         return [Gate("max-drop", limit, None, None, asked, note="there is no data to measure the accuracy on")]
     if metrics[0].drop is None:
         return _fidelity(metrics, limit, asked=asked)
     gated = metrics[0]
+    assert gated.drop is not None
     sign = 1 if gated.higher_is_better else -1
     interval = gated.ci95 and _flipped(gated.ci95, sign)
     return [_gate("max-drop", limit, sign * gated.drop, interval, gated.n, at_most=True, asked=asked)]

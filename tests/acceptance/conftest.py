@@ -29,9 +29,14 @@ def start(*arguments: object, store: Path, **options: Any) -> subprocess.Popen[s
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that all builds of these tests share."""
+    return tmp_path_factory.mktemp("acceptance-store")
+
+
+@pytest.fixture(scope="session")
+def build(store: Path) -> Build:
     """Run `edgekit build … --json` to its end; the document it prints, with its exit code under "exit_code"."""
-    store = tmp_path_factory.mktemp("acceptance-store")
 
     def run(*arguments: object) -> dict[str, Any]:
         process = start("build", *arguments, "--json", store=store)

@@ -91,6 +91,41 @@ def test_the_example_runs(built):
         assert "(1, 10)" in done.stdout
 
 
+def test_the_readmes_python_example_runs(built, store, tmp_path):
+    """From the store that the build before it filled, where that was of the same model."""
+    import os
+    import re
+
+    if built["model"] != "digits-cnn":
+        return
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "EDGEKIT_CACHE": str(store)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("True [")
+
+
+def test_a_manifest_names_no_code_that_validate_would_run(built, tmp_path):
+    import shutil
+
+    folder = tmp_path / "foreign"
+    shutil.copytree(Path(built["out"], "intel-cpu"), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["recipe"]["data"]["metric"] = "evil:f"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "evil.py").write_text("open('ran', 'w')\ndef f(outputs, targets): return 0.0\n")
+    eval_data = Path(__file__).parents[2] / "models" / Path(built["out"]).name / "eval.npz"
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit", "validate", ".", "--data", eval_data],
+        capture_output=True, text=True, check=False, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "ran").exists()
+
+
 def test_validate_accepts_the_folder_and_refuses_a_changed_one(built, tmp_path):
     import shutil
 

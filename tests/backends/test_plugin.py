@@ -45,11 +45,35 @@ def test_the_back_end_in_the_docs_builds_a_proven_artifact(edgekit):
     assert (target["backend"], target["precision"], target["passed"]) == ("onnx", "fp32", True)
 
 
+_CRASHES_IN_INT8 = """
+import os, signal
+from edgekit.backends.openvino import OpenVINOBackend
+
+class OnnxBackend(OpenVINOBackend):
+    name = "onnx"
+
+    def compile(self, request):
+        if request.plan.default == "int8":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().compile(request)
+"""
+
+
+def test_auto_goes_on_without_a_precision_whose_compiler_crashes_and_says_so(edgekit):
+    done = edgekit(_CRASHES_IN_INT8, *_BUILD, *_DATA, "--json")
+    assert done.returncode == 0, done.stderr
+    target = json.loads(done.stdout)["targets"][0]
+    assert target["precision"] in {"fp16", "fp32"}
+    assert "SIGSEGV" in target["candidates"][0]["error"]
+    assert "int8 is out" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ("import nothing_of_that_name", "nothing_of_that_name"),
         ("class OnnxBackend:\n    name = 'onnx'\n", "not a Backend"),
+        ("from edgekit.backends.openvino import OpenVINOBackend as OnnxBackend", "calls itself 'openvino'"),
         ("def OnnxBackend():\n    raise RuntimeError('no licence')\n", "no licence"),
     ],
 )

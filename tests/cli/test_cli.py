@@ -65,6 +65,12 @@ def test_an_error_is_one_json_document_too(edgekit):
     assert set(document["error"]) == {"error", "cause", "blame", "remedy"}
 
 
+def test_debug_adds_the_traceback_and_keeps_code_and_document(edgekit):
+    code, out, err = edgekit("build", "no-such-model", "-t", "raspberry-pi-5", "--json", "--debug")
+    assert code == json.loads(out)["exit_code"] == 9
+    assert "Traceback" in err
+
+
 def test_build_without_data_asks_for_it(edgekit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.onnx").write_bytes(b"x")

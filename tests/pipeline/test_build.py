@@ -124,6 +124,34 @@ def test_an_unproven_gate_that_was_asked_for_ends_with_12(home):
     assert gate.passed is None
 
 
+def test_two_targets_of_one_name_are_refused(home, tmp_path):
+    own = tmp_path / "intel-cpu.toml"
+    own.write_text((Path(__file__).parents[2] / "targets" / "intel-cpu.toml").read_text())
+    with pytest.raises(UsageError, match="two of the targets are called intel-cpu"):
+        _build(home, "twice", ["intel-cpu", str(own)])
+
+
+def test_a_recipe_of_another_model_is_refused(home, tmp_path):
+    recipe = tmp_path / "edgekit.toml"
+    (tmp_path / "other.onnx").write_bytes((home / "model.onnx").read_bytes())
+    recipe.write_text('[model]\npath = "other.onnx"\n[data]\nnone = true\n')
+    with pytest.raises(UsageError, match=r"other\.onnx"):
+        build(str(home / "model.onnx"), ["intel-cpu"], recipe=recipe, out=tmp_path / "out")
+
+
+def test_a_metric_in_its_own_unit_may_lose_one_percent():
+    """A share of 0..1 under a limit of 1 could lose everything."""
+    from edgekit.core.types import Metric
+    from edgekit.report.gates import inside_accuracy
+
+    def share(artifact: float) -> list[Metric]:
+        return [Metric("mine", "", True, "report", 100, 0.9, artifact, 0.9 - artifact)]
+
+    assert inside_accuracy(share(0.895), None)
+    assert not inside_accuracy(share(0.85), None)
+    assert inside_accuracy(share(0.85), 0.1)
+
+
 def test_a_size_gate_fails_with_5_and_still_writes_the_folder(home):
     report = _build(home, "size", ["intel-cpu"], gates={"max_size_bytes": 10}, precision={"precision": "fp32"})
     assert (report.exit_code, report.passed) == (5, False)

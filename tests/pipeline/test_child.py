@@ -25,7 +25,8 @@ def double(value, where): return {"value": 2 * value, "where": where, "path": Pa
 def refuse(error): raise getattr(errors, error)("the cause", blame="your data", remedy="Run: edgekit fix")
 def stumble(): return {}["missing"]
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
-def leave(): sys.exit(7)
+def leave(): os._exit(7)
+def quit_early(): sys.exit('enough')
 def hoard(): x = bytearray(600 << 20); time.sleep(60)
 def dawdle(): time.sleep(60)
 def report():
@@ -93,6 +94,12 @@ def test_a_child_that_dies_without_an_answer_has_its_story_told(name: str, limit
 def test_a_child_that_leaves_in_order_without_an_answer_is_a_defect_of_ours() -> None:
     with pytest.raises(DefectError, match=r"reading m\.h5 ended with exit code 7 and no answer"):
         _call("leave")
+
+
+def test_code_that_exits_is_told_as_its_own_doing() -> None:
+    with pytest.raises(InvalidInputError, match=r"called exit\('enough'\)") as caught:
+        _call("quit_early")
+    assert caught.value.blame == "your model"
 
 
 def test_a_file_in_the_users_folder_is_never_taken_for_a_module(

@@ -1,6 +1,7 @@
 """The output folder: never over something that isn't ours, never half-written."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
     OutputFolder(tmp_path / "out")
     assert (tmp_path / "out/board/a.txt").read_text() == "old"
     assert [item.name for item in (tmp_path / "out").iterdir()] == ["board"]
+
+
+def test_leftovers_with_our_own_number_are_cleared(tmp_path):
+    """In a container every run may have the same process number."""
+    out = tmp_path / "out"
+    for name in (f".edgekit-{os.getpid()}-new-board", f".edgekit-{os.getpid()}-old-board"):
+        (out / name).mkdir(parents=True)
+    OutputFolder(out).replace("board", _fill("new"))
+    assert [item.name for item in out.iterdir()] == ["board"]
 
 
 def test_a_folder_that_is_not_ours_is_refused_and_left_alone(tmp_path):

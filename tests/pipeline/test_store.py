@@ -47,6 +47,19 @@ def test_a_damaged_entry_is_made_again(store):
     assert again.file("sub/a.bin").read_bytes() == b"content"
 
 
+def test_an_entry_that_another_build_made_meanwhile_stays(store):
+    """It may be reading it."""
+    calls: list[int] = []
+
+    def slow(folder):
+        store.make("s", "t", {}, _work(calls))
+        return _work(calls)(folder)
+
+    entry = store.make("s", "t", {}, slow)
+    assert (entry.value, len(calls)) == ({"answer": 1}, 2)
+    assert not list((store.root / "tmp").iterdir())
+
+
 def test_failed_work_leaves_nothing(store):
     def work(folder):
         (folder / "half").write_text("")
