@@ -16,8 +16,6 @@ __all__ = [
     "IntegrityError",
     "InvalidInputError",
     "MissingToolError",
-    "NotReproducibleError",
-    "UnprovenError",
     "UnsupportedOpError",
     "UsageError",
     "from_dict",
@@ -75,12 +73,6 @@ class DeviceError(EdgekitError):
     exit_code = 6
 
 
-class NotReproducibleError(EdgekitError):
-    """A build did not repeat what its lock promises."""
-
-    exit_code = 7
-
-
 class IntegrityError(EdgekitError):
     """A digest or a signature does not match."""
 
@@ -105,17 +97,11 @@ class BrokenPromiseError(EdgekitError):
     exit_code = 11
 
 
-class UnprovenError(EdgekitError):
-    """A gate that was asked for could not be evaluated."""
-
-    exit_code = 12
-
-
 _CLASSES = {
     c.__name__: c
     for c in (
-        DefectError, UsageError, UnsupportedOpError, DeviceError, NotReproducibleError, IntegrityError,
-        InvalidInputError, MissingToolError, BrokenPromiseError, UnprovenError,
+        DefectError, UsageError, UnsupportedOpError, DeviceError, IntegrityError,
+        InvalidInputError, MissingToolError, BrokenPromiseError,
     )
 }  # fmt: skip
 

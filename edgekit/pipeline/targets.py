@@ -48,7 +48,6 @@ class Target(BaseModel):
         memory_mib: memory of the smallest variant in MiB; None where machines differ.
         precisions: what to try when no measurement on the target can tell, the best for this CPU first.
         channel_multiple: channel counts that fill this CPU's kernels are multiples of it.
-        device: where it runs when `--device` does not say: "local".
         options: passed on to the back end.
         here: how to recognise it.
     """
@@ -67,7 +66,6 @@ class Target(BaseModel):
     memory_mib: int | None = Field(default=None, ge=1)
     precisions: tuple[Precision, ...] = Field(min_length=1)
     channel_multiple: int = Field(default=1, ge=1)
-    device: str = "local"
     options: dict[str, str] = Field(default_factory=dict)
     here: Here = Here()
 
