@@ -31,7 +31,7 @@ def _bench(
     threads: Threads = None,
     max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="End the timing then.")] = 20.0,
     as_json: AsJson = False,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_timings

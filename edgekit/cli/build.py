@@ -89,7 +89,7 @@ def _build(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Default: build/<model>/.", show_default=False)
     ] = None,
     as_json: AsJson = False,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_build

@@ -28,7 +28,7 @@ def _doctor(
         str | None, typer.Option("--target", "-t", metavar="T", help="Only what this target needs.")
     ] = None,
     as_json: AsJson = False,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json
     from edgekit.cli.tables import print_rows

@@ -29,7 +29,7 @@ def _init(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = Path("edgekit.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     input_shape: InputShape = None,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.core.errors import UsageError
     from edgekit.pipeline.init import has_data, recipe_text

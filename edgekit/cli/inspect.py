@@ -31,7 +31,7 @@ def _inspect(
     ] = None,
     input_shape: InputShape = None,
     as_json: AsJson = False,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_inspection

@@ -26,7 +26,7 @@ def _targets(
     *,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A target, or a file of one.")] = None,
     as_json: AsJson = False,
-    debug: Debug = False,  # noqa: ARG001 - main() acts on it; here it is declared for --help
+    debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json
     from edgekit.cli.tables import print_rows

@@ -60,11 +60,13 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
             if precision is Precision.FP32:
                 raise
             events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
-            rows.append({"precision": precision, "accurate": False, "cheap": False, "error": error.cause})
+            rows.append({"precision": precision, "error": error.cause})
             continue
         cost = trial.timed.ratio if here else None
         accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
         cheap = cost is None or cost <= COST_OF_FLOAT
+        # A tiny network's int8 description can outweigh its weights: that shrinks nothing.
+        small = trial.artifact.size <= target.float_artifact.size
         rows.append(
             {
                 "precision": precision,
@@ -73,9 +75,10 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
                 "drop": trial.selection[0].drop if trial.selection else None,
                 "accurate": accurate,
                 "cheap": cheap,
+                "small": small,
             }
         )
-        if (accurate and cheap) or precision is Precision.FP32:
+        if (accurate and cheap and small) or precision is Precision.FP32:
             break
     return trial
 

@@ -124,6 +124,14 @@ def test_an_unproven_gate_that_was_asked_for_ends_with_12(home):
     assert gate.passed is None
 
 
+def test_auto_takes_nothing_that_is_larger_than_float(home):
+    for target in _build(home, "small").targets:
+        assert target.error is None
+        assert target.bytes <= target.float_bytes
+        for row in target.candidates[:-1]:
+            assert "error" in row or not (row["accurate"] and row["cheap"] and row["small"])
+
+
 def test_two_targets_of_one_name_are_refused(home, tmp_path):
     own = tmp_path / "intel-cpu.toml"
     own.write_text((Path(__file__).parents[2] / "targets" / "intel-cpu.toml").read_text())
