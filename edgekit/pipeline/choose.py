@@ -18,6 +18,8 @@ __all__ = ["COST_OF_FLOAT", "choose"]
 
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
+# Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
+_RULE = 2
 
 
 def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any], ...]]:
@@ -101,6 +103,7 @@ def _inputs(target: TargetJob) -> str:
     job = target.job
     return digest_json(
         {
+            "rule": _RULE,
             "model": job.original.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(
