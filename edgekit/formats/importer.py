@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.core.digest import digest_file
 from edgekit.core.errors import BrokenPromiseError
 from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats.detection import detect
@@ -42,7 +43,8 @@ def import_model(  # noqa: PLR0917 - see trust_model
         seed: seed of the inputs on which the source and the Model are compared.
 
     Returns:
-        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "labels", "warnings"}
+        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "beside", "warnings"}; "beside" has the
+        digest of each file that holds weights beside the model file, by its name relative to it.
 
     Raises:
         InvalidInputError: the file, or an argument about it, is not valid.
@@ -66,7 +68,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
         "format": read.format,
         "parity": {"runtime": read.runtime, "max_relative": difference, "samples": len(next(iter(feeds.values())))},
         "params": _parameters(model),
-        "labels": [],
+        "beside": {name: digest_file(Path(source).parent / name) for name in read.beside},
         "warnings": [*read.warnings, *_doubts(expected)],
     }
 

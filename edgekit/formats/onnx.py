@@ -39,6 +39,7 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
         UnsupportedOpError: an operator is not part of the ONNX standard.
     """
     proto = _parse(path)
+    beside = tuple(sorted({_location(tensor) for tensor in _external(proto)}))
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
         original = _serialised(proto)
@@ -53,7 +54,8 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
     check_weights({**weights, **_constants(network.graph)})
     _drop_weights_from_inputs(network.graph)
     specs = _fix_sizes(network.graph, input_shapes)
-    return Source("onnx", network, f"onnxruntime {ort.__version__}", specs, functools.partial(_answer, path, original))
+    answer = functools.partial(_answer, path, original)
+    return Source("onnx", network, f"onnxruntime {ort.__version__}", specs, answer, beside=beside)
 
 
 def _error(cause: str, remedy: str = "Export it again with the tool that made it.") -> InvalidInputError:
@@ -75,18 +77,24 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not proto.graph.node:
         raise _error(f"{path} holds an empty graph: no node computes anything")
     folder = path.parent.resolve()
-    for tensor in _tensors(proto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-            file = (folder / location).resolve()
-            if not file.is_relative_to(folder):
-                raise _error(
-                    f"{path} keeps its weights {tensor.name!r} outside its own folder: {location!r}",
-                    "Put the data file beside the model, and name it relative to it.",
-                )
-            if not file.is_file():
-                raise _error(f"{path} needs the file {file}, which is not there", "Copy it along with the model.")
+    for tensor in _external(proto):
+        file = (folder / _location(tensor)).resolve()
+        if not file.is_relative_to(folder):
+            raise _error(
+                f"{path} keeps its weights {tensor.name!r} outside its own folder: {_location(tensor)!r}",
+                "Put the data file beside the model, and name it relative to it.",
+            )
+        if not file.is_file():
+            raise _error(f"{path} needs the file {file}, which is not there", "Copy it along with the model.")
     return proto
+
+
+def _external(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    return (tensor for tensor in _tensors(proto) if tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
 def _is_text(message: Any) -> bool:

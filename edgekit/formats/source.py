@@ -31,6 +31,7 @@ class Source:
         layouts: what the axes of a 4-D input or output mean, where the source says so.
         layers: paths of the layers that the graph's node names begin with, where the framework has layers.
         warnings: what the user should know.
+        beside: files that hold the model's weights beside the model file, relative to its folder.
     """
 
     format: str
@@ -41,6 +42,7 @@ class Source:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def check_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -144,10 +144,8 @@ def _read_run(entry: Entry, artifact: Artifact, model: SourceModel, *, with_answ
 def _as_model(arrays: Arrays, artifact: Artifact, model: SourceModel) -> Arrays:
     """An artifact's outputs under the Model's names and in its layouts; the order is the same in both."""
     own = artifact.outputs or model.outputs
-    return {
-        wanted.name: values.transpose(permutation(given.layout, wanted.layout, values.ndim))
-        for wanted, given, values in zip(model.outputs, own, arrays.values(), strict=True)
-    }
+    named = {spec.name: values for spec, values in zip(own, arrays.values(), strict=True)}
+    return rearranged(named, own, model.outputs)
 
 
 def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceModel) -> Samples:

@@ -70,6 +70,7 @@ class Data:
 
 def import_source(store: Store, source: Path, options: ModelSection, seed: int) -> SourceModel:
     """Import the model file, checked against its own framework."""
+    from edgekit.data.fingerprint import fingerprint
     from edgekit.formats import detect
 
     detected = detect(source)
@@ -77,6 +78,7 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
         "source": digest_file(source),
         "format": detected,
         "options": options.model_dump(mode="json", exclude={"path"}),
+        "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
         "seed": seed,
         "tools": _versions(_ONNX_TOOLS if detected == "onnx" else _KERAS_TOOLS),
     }
@@ -97,11 +99,10 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
         )
 
     entry = store.make("import", f"import {source.name}", inputs, work)
-    external = entry.value.get("external", {})
-    if any(digest_file(source.parent / name) != digest for name, digest in external.items()):
-        # The model's external weights changed under an unchanged graph file: their digests join the key.
-        changed = {name: digest_file(source.parent / name) for name in external}
-        entry = store.make("import", f"import {source.name}", {**inputs, "external": changed}, work)
+    # Weights in files beside the model may have changed under an unchanged model file: then they join the key.
+    found = {name: _digest_if_there(source.parent / name) for name in entry.value["beside"]}
+    if found != entry.value["beside"]:
+        entry = store.make("import", f"import {source.name}", {**inputs, "beside": found}, work)
     for warning in entry.value["warnings"]:
         events.warn(warning)
     return _source_model(entry)
@@ -225,6 +226,11 @@ def _source_model(entry: Entry) -> SourceModel:
         activations=answer["activations"],
         report=answer,
     )
+
+
+def _digest_if_there(path: Path) -> str | None:
+    """None for a file that is gone: the importer then says what is missing, and for whom."""
+    return digest_file(path) if path.is_file() else None
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.recipe import GateSection, Recipe
 from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, TensorSpec, from_json
 from edgekit.data.metrics import evaluate
+from edgekit.data.metrics.fidelity import sqnr_figures
 from edgekit.pipeline.folder import GOLDEN_NAME
 from edgekit.pipeline.measure import Arrays, Run, Samples, load_arrays, rearranged, run_artifact, run_reference
 from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest
@@ -27,7 +28,6 @@ __all__ = ["Validation", "validate"]
 
 # Kernels of other CPUs round some int8 outputs the other way; a wrong artifact is below 20 dB.
 _MIN_GOLDEN_SQNR = 30.0
-_MAX_SQNR = 200.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, mo
 
 
 def _check_golden(folder: Path, run: Run, expected: Arrays) -> float:
-    found = min(_sqnr(values, run.golden[0][name]) for name, values in expected.items())
+    found = min(sqnr_figures(values, run.golden[0][name], None)[0].artifact for name, values in expected.items())
     if not found >= _MIN_GOLDEN_SQNR:
         raise BrokenPromiseError(
             f"{folder} answers its golden samples otherwise than when it was built: {found:.1f} dB,"
@@ -172,11 +172,6 @@ def _check_golden(folder: Path, run: Run, expected: Arrays) -> float:
             remedy="Try the runtime that the manifest names, or build for this machine.",
         )
     return found
-
-
-def _sqnr(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
-    signal, noise = float(np.square(expected).mean()), float(np.square(expected - found).mean())
-    return _MAX_SQNR if noise == 0 else min(_MAX_SQNR, float(10 * np.log10(max(signal, 1e-30) / noise)))
 
 
 def _golden_samples(scratch: Path, golden: Arrays, artifact: Artifact, source: SourceModel) -> Samples:
