@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import UnsupportedOpError
 from edgekit.core.types import TensorSpec
-from edgekit.ir.model import OPSET
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["trace"]
+
+# The newest that tf2onnx writes; the normal form is made from it.
+_OPSET = 18
 
 
 def trace(
@@ -137,7 +139,7 @@ def _to_onnx(concrete: Any, inputs: Sequence[str], outputs: Sequence[str]) -> on
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(frozen, name="")
             converted = tfonnx.process_tf_graph(
-                graph, opset=OPSET, input_names=own_inputs, output_names=own_outputs, tensors_to_rename=renamed
+                graph, opset=_OPSET, input_names=own_inputs, output_names=own_outputs, tensors_to_rename=renamed
             )
             converted = optimizer.optimize_graph(converted, catch_errors=False, optimizers=stages)
             proto: onnx.ModelProto = converted.make_model("edgekit")

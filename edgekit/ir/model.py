@@ -17,7 +17,8 @@ from edgekit.core.types import Layout, TensorSpec
 
 __all__ = ["BATCH", "IR_VERSION", "OPSET", "Model", "set_layout"]
 
-OPSET = 18
+# The first with single operators for GELU (20) and SiLU (24) that both of our runtimes run.
+OPSET = 24
 # onnx writes newer IR versions than onnxruntime reads.
 IR_VERSION = 10
 BATCH = "batch"

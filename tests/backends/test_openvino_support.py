@@ -13,15 +13,16 @@ import json, sys
 sys.modules["openvino_telemetry"] = None
 import openvino
 from onnx import TensorProto, defs, helper
+from edgekit.ir.model import OPSET
 
 def without_rule(name):
-    schema = defs.get_schema(name, 18)
+    schema = defs.get_schema(name, OPSET)
     inputs = ["x%d" % i for i in range(max(1, schema.min_input))] if schema.max_input else []
     outputs = ["y%d" % i for i in range(max(1, schema.min_output))]
     infos = [helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 3, 4, 4]) for x in inputs]
     results = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs]
     graph = helper.make_graph([helper.make_node(name, inputs, outputs, "layer")], "one", infos, results)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     try:
         openvino.Core().read_model(model.SerializeToString())
     except Exception as error:
@@ -29,8 +30,8 @@ def without_rule(name):
     return False
 
 known = defs.get_all_schemas_with_history()
-names = {schema.name for schema in known if not schema.domain and schema.since_version <= 18}
-deprecated = {name for name in names if defs.get_schema(name, 18).deprecated}
+names = {schema.name for schema in known if not schema.domain and schema.since_version <= OPSET}
+deprecated = {name for name in names if defs.get_schema(name, OPSET).deprecated}
 print(json.dumps(sorted(name for name in names - deprecated if without_rule(name))))
 """
 

@@ -36,7 +36,8 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
             image, tf.transpose(kernel, (2, 3, 1, 0)), window.strides, padding, dilations=window.dilations
         )
     if bias is not None:
-        result = tf.nn.bias_add(result, bias.value)
+        # Some of TensorFlow's CPU kernels know no grouped convolution fused with a BiasAdd; a plain sum stays apart.
+        result = tf.nn.bias_add(result, bias.value) if groups == 1 else result + bias.value
     return Laid(from_image(result, x.rank), node.output_shape, channels_last(x.rank))
 
 

@@ -13,8 +13,8 @@ from edgekit.ir.model import IR_VERSION, OPSET
 
 __all__ = ["to_opset"]
 
-# Its scales and biases became one a channel in opset 21; every other operator was only widened.
-_CHANGED = {"GroupNormalization"}
+# Composites that the runtimes of small devices don't know as one operator.
+_COMPOSITES = frozenset({"Attention", "RotaryEmbedding"})
 
 
 def _opset_of(proto: onnx.ModelProto) -> int:
@@ -32,8 +32,9 @@ def to_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         if version < OPSET:
             proto = onnx.version_converter.convert_version(proto, OPSET)
-        elif version > OPSET:
-            proto = _downgrade(proto, version)
+        proto = _spell_out(proto, max(version, OPSET))
+        if version > OPSET:
+            proto = _relabel(proto, version)
     except Exception as error:
         raise UnsupportedOpError(
             f"the model can't be brought from opset {version} to {OPSET}: {' '.join(str(error).split())[:300]}",
@@ -44,16 +45,21 @@ def to_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _downgrade(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """Spell operators that came after `OPSET` in older ones where they are functions, and relabel the rest.
+def _spell_out(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """Write operators that no Model can hold in simpler ones, where ONNX defines them as functions of such."""
+    operators = sorted({node.op_type for node in proto.graph.node if _is_foreign_function(node.op_type, version)})
+    if not operators:
+        return proto
+    chosen = [("", operator) for operator in operators]
+    return onnx.inliner.inline_selected_functions(_typed(proto), chosen, inline_schema_functions=True)
+
+
+def _relabel(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """Call operators that came after `OPSET` by their versions there.
 
     Most later versions of an operator only take more types. Attributes that `OPSET` does not know may go only while
     they have their default.
     """
-    functions = [op for op in sorted({node.op_type for node in proto.graph.node}) if _is_new_function(op, version)]
-    if functions:
-        chosen = [("", op) for op in functions]
-        proto = onnx.inliner.inline_selected_functions(_typed(proto), chosen, inline_schema_functions=True)
     relabelled = onnx.ModelProto()
     relabelled.CopyFrom(proto)
     del relabelled.opset_import[:]
@@ -73,10 +79,15 @@ def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(typed)
 
 
-def _is_new_function(op: str, version: int) -> bool:
-    """Whether `OPSET` does not know the operator, or by another meaning, and ONNX spells it in simpler ones."""
+def _is_foreign_function(op: str, version: int) -> bool:
+    """Whether ONNX has a definition of the operator in simpler ones, and a Model can't hold the operator itself.
+
+    That is one that `OPSET` does not know, a composite, or one whose shapes ONNX does not infer.
+    """
     schema: Any = onnx.defs.get_schema(op, version)
-    return (op in _CHANGED or not _known(op)) and (schema.has_function or schema.has_context_dependent_function)
+    is_function = schema.has_function or schema.has_context_dependent_function
+    shapeless = not schema.has_type_and_shape_inference_function
+    return is_function and (shapeless or op in _COMPOSITES or not _known(op))
 
 
 def _known(op: str) -> bool:
