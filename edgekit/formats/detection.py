@@ -11,8 +11,8 @@ from edgekit.core.errors import InvalidInputError
 
 __all__ = ["detect"]
 
-_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".onnx": "onnx"}
-_NAMES = {"keras": "a Keras archive", "h5": "an HDF5 file", "onnx": "an ONNX model"}
+_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".onnx": "onnx", ".tflite": "tflite"}
+_NAMES = {"keras": "a Keras archive", "h5": "an HDF5 file", "onnx": "an ONNX model", "tflite": "a TFLite model"}
 _TORCH_EXPORT = (
     "Export it to ONNX where it was trained:\n"
     '    torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "model.onnx", opset_version=18)'
@@ -79,10 +79,7 @@ def _format(path: Path, head: bytes) -> str | None:
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(path)
     if head[4:8] == b"TFL3":
-        raise _error(
-            f"{path} is a TFLite model, which is not supported yet as a source",
-            "Give the model that it was made from (.keras, .h5 or .onnx).",
-        )
+        return "tflite"
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise _pickle_error(path)
     return "onnx" if _is_onnx(path) else None

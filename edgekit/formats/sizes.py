@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from edgekit.core.errors import InvalidInputError
 
-__all__ = ["Shape", "fill_sizes"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Shape", "fill_sizes", "write_sizes"]
 
 Shape = tuple[int | None, ...]
 
@@ -29,6 +33,15 @@ def fill_sizes(own: Mapping[str, Shape | None], given: Mapping[str, Sequence[int
             remedy="Use one of these names.",
         )
     return {name: _fill(name, shape, given.get(name)) for name, shape in own.items()}
+
+
+def write_sizes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:
+    """Give the inputs of an ONNX graph their shapes; None is an open size."""
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        tensor.shape.Clear()
+        for size in shapes[value.name]:
+            tensor.shape.dim.add(dim_value=size)
 
 
 def _fill(name: str, own: Shape | None, given: Sequence[int] | None) -> Shape:

@@ -15,7 +15,7 @@ from edgekit.ir.run import Arrays
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Source", "check_weights"]
+__all__ = ["Source", "check_weights", "undeclared_state"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Source:
     """A model as its importer read it.
 
     Attributes:
-        format: "keras", "h5" or "onnx".
+        format: "keras", "h5", "onnx", "savedmodel" or "tflite".
         proto: the graph in ONNX, not yet in normal form; inputs have a size for every axis but the batch.
         runtime: the source framework's runtime and its version.
         inputs: name, shape and element type of each input, in order.
@@ -71,6 +71,14 @@ def check_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
             f"every weight of the model is zero ({', '.join(list(floats)[:3])}, …)",
             "Load the trained weights before saving the model.",
         )
+
+
+def undeclared_state(cause: str) -> InvalidInputError:
+    """The error for a network that remembers something from one call to the next without saying so."""
+    return _error(
+        cause,
+        "Build it again with the state as inputs and outputs of its own, then declare each pair: --state INPUT=OUTPUT",
+    )
 
 
 def _error(cause: str, remedy: str) -> InvalidInputError:

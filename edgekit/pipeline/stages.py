@@ -19,7 +19,15 @@ from edgekit.pipeline.store import Entry, Store
 __all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
-_KERAS_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", *_ONNX_TOOLS)
+_TF_TOOLS = ("tensorflow", "tf2onnx", *_ONNX_TOOLS)
+_KERAS_TOOLS = ("keras", "tf_keras", *_TF_TOOLS)
+_IMPORT_TOOLS = {
+    "onnx": _ONNX_TOOLS,
+    "keras": _KERAS_TOOLS,
+    "h5": _KERAS_TOOLS,
+    "savedmodel": _TF_TOOLS,
+    "tflite": ("ai-edge-litert", *_TF_TOOLS),
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
         "options": options.model_dump(mode="json", exclude={"path"}),
         "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
         "seed": seed,
-        "tools": _versions(_ONNX_TOOLS if detected == "onnx" else _KERAS_TOOLS),
+        "tools": _versions(_IMPORT_TOOLS[detected]),
     }
 
     def work(folder: Path) -> Any:
