@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import UnsupportedOpError
@@ -11,7 +11,7 @@ from edgekit.core.errors import UnsupportedOpError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["convert_function", "convert_graph", "convert_tflite"]
+__all__ = ["convert_function", "convert_graph", "convert_tflite", "inline_functions"]
 
 # The newest that tf2onnx writes; the normal form is made from it.
 _OPSET = 18
@@ -41,23 +41,31 @@ def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str
     return _converted(convert)
 
 
-def convert_graph(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str]) -> onnx.ModelProto:
-    """The ONNX graph of a TensorFlow graph without variables; its functions are inlined.
+def inline_functions(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """A graph without variables with the functions that it calls put in their places, and its constants folded.
 
     Args:
-        graph_def: the graph.
+        graph_def: the graph (`GraphDef`).
+        inputs, outputs: names of tensors ("node:0").
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    with tf.Graph().as_default():
+        return tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
+
+
+def convert_graph(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> onnx.ModelProto:
+    """The ONNX graph of a TensorFlow graph without variables and function calls.
+
+    Args:
+        graph_def: the graph (`GraphDef`).
         inputs, outputs: names of tensors ("node:0") → what they shall be called.
 
     Raises:
         UnsupportedOpError: an op has no ONNX form.
     """
-    from tf2onnx import tf_loader
-
-    def convert() -> Any:
-        inlined = tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
-        return _process(inlined, list(inputs), list(outputs), {**inputs, **outputs})
-
-    return _converted(convert)
+    return _converted(lambda: _process(graph_def, list(inputs), list(outputs), {**inputs, **outputs}))
 
 
 def convert_tflite(content: bytes) -> onnx.ModelProto:

@@ -85,6 +85,10 @@ def _read(
         from edgekit.formats.tflite import read_tflite
 
         return read_tflite(path, input_shapes)
+    if file_format == "savedmodel":
+        from edgekit.formats.savedmodel import read_savedmodel
+
+        return read_savedmodel(path, input_shapes)
     from edgekit.formats.keras import read_keras
 
     return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)

@@ -1,4 +1,4 @@
-"""Input sizes that a model leaves open, filled in from --input-shape."""
+"""How large a model may be, and the input sizes that it leaves open, filled in from --input-shape."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from edgekit.core.errors import InvalidInputError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Shape", "fill_sizes", "write_sizes"]
+__all__ = ["MAX_BYTES", "Shape", "fill_sizes", "write_sizes"]
 
 Shape = tuple[int | None, ...]
+# The most that a model may hold, or unpack to: weights of a network for small devices are far below.
+MAX_BYTES = 2 << 30
 
 
 def fill_sizes(own: Mapping[str, Shape | None], given: Mapping[str, Sequence[int]]) -> dict[str, Shape]:

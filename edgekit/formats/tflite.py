@@ -10,19 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats import flatbuffer
 from edgekit.formats.conversion import convert_tflite
 from edgekit.formats.layer_names import unique_names
 from edgekit.formats.sizes import fill_sizes, write_sizes
-from edgekit.formats.source import Source, check_weights
+from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe
 from edgekit.formats.tflite_names import name_tensors, text
 from edgekit.formats.tflite_scan import DTYPES, scan_tflite
 from edgekit.formats.tflite_weights import constants, widen_weights
-from edgekit.ir.run import Arrays, max_relative, probe_specs
+from edgekit.ir.run import Arrays, max_relative
 
 if TYPE_CHECKING:
     import onnx
@@ -57,7 +55,7 @@ def read_tflite(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source
     float_network = dataclasses.replace(network, content=named) if rounding else network
     answer = functools.partial(_answer, float_network)
     # What the runtime itself can't run is the file's fault; what goes wrong after that is ours.
-    feeds = probe_specs(specs, seed=0, samples=_batch(specs))
+    feeds = smallest_probe(specs)
     expected = answer(feeds)
     warnings = []
     if rounding:
@@ -117,10 +115,6 @@ def _shape(tensor: Any) -> tuple[int | None, ...]:
     return tuple(None if size < 0 else int(size) for size in (() if sizes is None else sizes))
 
 
-def _batch(specs: Sequence[TensorSpec]) -> int:
-    return next((spec.shape[0] for spec in specs if spec.shape), None) or 1
-
-
 @dataclass(frozen=True)
 class _Network:
     """A file for the interpreter: its inputs with their tensors, and the tensors of its outputs by name."""
@@ -135,9 +129,7 @@ def _answer(network: _Network, feeds: Arrays) -> Arrays:
     """The file's answers, batch by batch, by the runtime's own kernels: delegates round and reorder."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    batch = _batch([spec for spec, _ in network.inputs])
-    samples = max((len(feeds[spec.name]) for spec, _ in network.inputs if spec.shape), default=1)
-    parts: list[list[np.ndarray[Any, Any]]] = []
+    specs = [spec for spec, _ in network.inputs]
     try:
         interpreter = Interpreter(
             model_content=network.content,
@@ -145,21 +137,22 @@ def _answer(network: _Network, feeds: Arrays) -> Arrays:
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         for spec, index in network.inputs:
-            interpreter.resize_tensor_input(index, spec.with_batch(batch))
+            interpreter.resize_tensor_input(index, spec.with_batch(1))
         interpreter.allocate_tensors()
-        for at in range(0, samples, batch):
-            for spec, index in network.inputs:
-                value = feeds[spec.name]
-                interpreter.set_tensor(index, value[at : at + batch] if spec.shape else value)
-            interpreter.invoke()
-            parts.append([interpreter.get_tensor(index) for index in network.outputs.values()])
+        return by_batch(specs, feeds, functools.partial(_invoke, interpreter, network))
     except Exception as error:
         raise InvalidInputError(
             f"ai-edge-litert itself can't run {network.path}: {' '.join(str(error).split())[:300]}",
             blame="your model file",
             remedy="Convert it again with the tool that made it.",
         ) from error
-    return {name: np.concatenate(part) for name, part in zip(network.outputs, zip(*parts, strict=True), strict=True)}
+
+
+def _invoke(interpreter: Any, network: _Network, feeds: Arrays) -> Arrays:
+    for spec, index in network.inputs:
+        interpreter.set_tensor(index, feeds[spec.name])
+    interpreter.invoke()
+    return {name: interpreter.get_tensor(index) for name, index in network.outputs.items()}
 
 
 def _rename_outputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.formats import flatbuffer
+from edgekit.formats.layer_names import without_common_root
 
 __all__ = ["name_tensors", "text"]
 
@@ -28,7 +29,7 @@ def name_tensors(model: Any, ends: Mapping[int, str]) -> tuple[str, ...]:
     Returns:
         Paths of the layers, without what all of them have in front ("model/").
     """
-    layers = _without_common_root(_layers(model))
+    layers = without_common_root(_layers(model))
     for place, subgraph in enumerate(model.subgraphs):
         subgraph.name = f"graph_{place}"
         for index, tensor in enumerate(subgraph.tensors):
@@ -70,10 +71,3 @@ def _layer(name: str) -> str:
     kernels = [part for part in parts if part.rsplit("/", 1)[1].startswith(_KERNELS)]
     chosen = next(iter(biases or kernels[::-1] or parts), "")
     return chosen.rpartition("/")[0]
-
-
-def _without_common_root(layers: list[str]) -> list[str]:
-    roots = {layer.partition("/")[0] for layer in layers if layer}
-    if len(roots) != 1 or any(layer and "/" not in layer for layer in layers):
-        return layers
-    return [layer.partition("/")[2] for layer in layers]

@@ -10,11 +10,11 @@ import numpy as np
 
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError
 from edgekit.formats import flatbuffer
+from edgekit.formats.sizes import MAX_BYTES
 from edgekit.formats.source import undeclared_state
 
 __all__ = ["DTYPES", "element_count", "scan_tflite"]
 
-_MAX_BYTES = 2 << 30
 # TensorType of the TFLite schema; the others (text, resources, four-bit integers, complex numbers) are in no Model.
 DTYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 10: "float64",
@@ -46,8 +46,8 @@ def scan_tflite(path: Path, content: bytes) -> Any:
     if not ops or not ops[0]:
         raise _error(path, "holds an empty graph: no operator computes anything")
     total = sum(_bytes(tensor) for subgraph in model.subgraphs for tensor in subgraph.tensors)
-    if total > _MAX_BYTES:
-        raise _error(path, f"declares {total >> 20} MiB of tensors; edgekit takes {_MAX_BYTES >> 20} MiB at most")
+    if total > MAX_BYTES:
+        raise _error(path, f"declares {total >> 20} MiB of tensors; edgekit takes {MAX_BYTES >> 20} MiB at most")
     for subgraph, kinds in zip(model.subgraphs, ops, strict=True):
         for operator, kind in zip(subgraph.operators, kinds, strict=True):
             _check_operator(path, model, subgraph, operator, kind)

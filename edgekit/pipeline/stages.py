@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.backends.base import Backend
 from edgekit.core import events
-from edgekit.core.digest import digest_file
+from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, TensorSpec, from_json, to_json
 from edgekit.pipeline import child
@@ -77,13 +77,13 @@ class Data:
 
 
 def import_source(store: Store, source: Path, options: ModelSection, seed: int) -> SourceModel:
-    """Import the model file, checked against its own framework."""
+    """Import the model, a file or a folder, checked against its own framework."""
     from edgekit.data.fingerprint import fingerprint
     from edgekit.formats import detect
 
     detected = detect(source)
     inputs = {
-        "source": digest_file(source),
+        "source": digest_path(source),
         "format": detected,
         "options": options.model_dump(mode="json", exclude={"path"}),
         "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
