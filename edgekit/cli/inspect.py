@@ -15,6 +15,9 @@ _HELP = """Show a model's layers with shapes, parameters and MACs, and what each
 
 \b
 Example:  edgekit inspect model.onnx --target raspberry-pi-5
+
+\b
+Example:  edgekit inspect path/to/saved_model --target intel-cpu
 """
 
 

@@ -28,7 +28,11 @@ InputShape = Annotated[
     typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Fix an input whose file leaves sizes open."),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A .keras, .h5, .hdf5 or .onnx file, or a model of the zoo.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel folder, or a model of the zoo.",
+    ),
 ]
 
 

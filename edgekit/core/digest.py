@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.core.types import to_json
 
-__all__ = ["digest_file", "digest_files", "digest_json"]
+__all__ = ["digest_file", "digest_files", "digest_json", "digest_named", "digest_path"]
 
 
 def digest_file(path: Path) -> str:
@@ -23,6 +23,21 @@ def digest_files(paths: Iterable[Path]) -> str:
     """SHA-256 over the contents of several files, in order; for one file the same as `digest_file`."""
     digests = [digest_file(path) for path in paths]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def digest_named(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 over the names and contents of several files, in order."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        digest.update(f"{name}\0{digest_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_path(path: Path) -> str:
+    """SHA-256 of a file's content, or over the relative names and contents of all files below a folder."""
+    if not path.is_dir():
+        return digest_file(path)
+    return digest_named((str(file.relative_to(path)), file) for file in sorted(path.rglob("*")) if file.is_file())
 
 
 def digest_json(value: Any) -> str:

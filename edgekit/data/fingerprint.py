@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.core.digest import digest_file
+from edgekit.core.digest import digest_file, digest_named
 from edgekit.data.spec import SourceKind, bad_data, kind_of
 
 __all__ = ["fingerprint"]
@@ -26,9 +25,9 @@ def fingerprint(spec: str) -> str:
     kind = kind_of(spec)
     try:
         if kind is SourceKind.IMAGES:
-            return _digest_named((str(path.relative_to(spec)), path) for path in _files(Path(spec)))
+            return digest_named((str(path.relative_to(spec)), path) for path in _files(Path(spec)))
         if kind is SourceKind.FUNCTION:
-            return _digest_named([(spec, _module_file(spec))])
+            return digest_named([(spec, _module_file(spec))])
         return digest_file(Path(spec))
     except OSError as error:
         raise bad_data(
@@ -46,13 +45,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(entry)
         else:
             yield entry
-
-
-def _digest_named(files: Iterable[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256()
-    for name, path in files:
-        digest.update(f"{name}\0{digest_file(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _module_file(spec: str) -> Path:

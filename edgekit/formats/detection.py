@@ -1,4 +1,4 @@
-"""Which format a model file really has, from its first bytes: no ML package, nothing of the file is executed."""
+"""Which format a model really has, from its first bytes: no ML package, nothing of the file is executed."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgekit.core.errors import InvalidInputError
+from edgekit.formats import foreign
+from edgekit.formats.sizes import MAX_BYTES
 
-__all__ = ["detect"]
+__all__ = ["READABLE", "detect"]
 
-_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".onnx": "onnx"}
-_NAMES = {"keras": "a Keras archive", "h5": "an HDF5 file", "onnx": "an ONNX model"}
-_TORCH_EXPORT = (
-    "Export it to ONNX where it was trained:\n"
-    '    torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), "model.onnx", opset_version=18)'
-)
+READABLE = ".keras, .h5, .hdf5, .onnx or .tflite file, or a SavedModel folder"
+_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".onnx": "onnx", ".tflite": "tflite"}
+_NAMES = {
+    "keras": "a Keras archive",
+    "h5": "an HDF5 file",
+    "onnx": "an ONNX model",
+    "tflite": "a TFLite model",
+}
 _RE_EXPORT = "Save it again with the tool that made it."
 _HEAD_BYTES = 16
 _GRAPH_FIELD = 7
 
 
 def detect(path: Path) -> str:
-    """The format of the model file at `path`: "keras", "h5" or "onnx".
+    """The format of the model at `path`: "keras", "h5", "onnx", "tflite", or "savedmodel" for a folder.
 
     Raises:
-        InvalidInputError: the file is missing, empty, unreadable, damaged, of a format that edgekit doesn't read, or
+        InvalidInputError: the model is missing, empty, unreadable, damaged, of a format that edgekit doesn't read, or
             its name promises another format than its content has.
     """
-    _require_file(path)
+    if not path.exists():
+        raise _error(f"there is no file {path}", "Check the path.")
+    if path.is_dir():
+        return _folder_format(path)
     head = _head(path)
     found = _format(path, head)
     promised = _FORMATS.get(path.suffix.lower())
     if found is None:
         what = f"not {_NAMES[promised]}, or a damaged one" if promised else "in no format that edgekit knows"
-        raise _error(f"{path} is {what}", f"{_RE_EXPORT} edgekit reads .keras, .h5 and .onnx.")
+        raise _error(f"{path} is {what}", f"{_RE_EXPORT} edgekit reads a {READABLE}.")
     if found != promised:
         suffix = next(suffix for suffix, name in _FORMATS.items() if name == found)
         raise _error(
@@ -49,16 +56,29 @@ def _error(cause: str, remedy: str) -> InvalidInputError:
     return InvalidInputError(cause, blame="your model file", remedy=remedy)
 
 
-def _require_file(path: Path) -> None:
-    if (path / "saved_model.pb").exists():
+def _folder_format(path: Path) -> str:
+    if (path / "saved_model.pb").is_file():
+        _check_files(path)
+        return "savedmodel"
+    raise foreign.folder_error(path)
+
+
+def _check_files(path: Path) -> None:
+    """A folder is read whole: its files lie in it, and together they are of a size that can be held."""
+    folder, total = path.resolve(), 0
+    for file in path.rglob("*"):
+        target = file.resolve()
+        if not target.is_relative_to(folder):
+            raise _error(
+                f"{path} keeps {file.relative_to(path)} outside its own folder: {target}",
+                f"Copy it with the files that its links name, and give the copy:\n    cp -rL {path} copy",
+            )
+        total += file.stat().st_size if file.is_file() else 0
+    if total > MAX_BYTES:
         raise _error(
-            f"{path} is a TensorFlow SavedModel, which is not supported yet",
-            'Save the Keras model itself:\n    model.save("model.keras")',
+            f"{path} holds {total >> 20} MiB; edgekit takes {MAX_BYTES >> 20} MiB at most",
+            "Take out of the folder what is no part of the model.",
         )
-    if path.is_dir():
-        raise _error(f"{path} is a folder, not a model file", "Name the model file in it.")
-    if not path.exists():
-        raise _error(f"there is no file {path}", "Check the path.")
 
 
 def _head(path: Path) -> bytes:
@@ -79,12 +99,13 @@ def _format(path: Path, head: bytes) -> str | None:
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(path)
     if head[4:8] == b"TFL3":
-        raise _error(
-            f"{path} is a TFLite model, which is not supported yet as a source",
-            "Give the model that it was made from (.keras, .h5 or .onnx).",
-        )
+        return "tflite"
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise _pickle_error(path)
+        raise foreign.pickle_error(path)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        raise foreign.safetensors_error(path)
+    if path.suffix.lower() in (".pb", ".pbtxt"):
+        raise foreign.graph_error(path)
     return "onnx" if _is_onnx(path) else None
 
 
@@ -94,17 +115,8 @@ def _zip_format(path: Path) -> str | None:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _error(f"{path} is a damaged or truncated archive: {error}", _RE_EXPORT) from error
-    if any(name.endswith("data.pkl") for name in names):
-        raise _pickle_error(path)
+    foreign.refuse_torch_archive(path, names)
     return "keras" if "config.json" in names else None
-
-
-def _pickle_error(path: Path) -> InvalidInputError:
-    return _error(
-        f"{path} is a Python pickle{' from PyTorch' if path.suffix in ('.pt', '.pth') else ''}: opening one runs the "
-        "code in it, so edgekit never does",
-        _TORCH_EXPORT,
-    )
 
 
 def _is_onnx(path: Path) -> bool:

@@ -35,7 +35,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     """Import the model file `source` and write `out`/model.onnx. Runs in a child process: the file may be hostile.
 
     Args:
-        source: path of a .keras, .h5, .hdf5 or .onnx file.
+        source: path of a .keras, .h5, .hdf5, .onnx or .tflite file, or of a SavedModel folder.
         out: an existing folder.
         input_shapes: sizes for the axes that the model leaves open: name → all sizes, batch included.
         trust_model: run code that the file carries.
@@ -81,6 +81,14 @@ def _read(
         from edgekit.formats.onnx import read_onnx
 
         return read_onnx(path, input_shapes)
+    if file_format == "tflite":
+        from edgekit.formats.tflite import read_tflite
+
+        return read_tflite(path, input_shapes)
+    if file_format == "savedmodel":
+        from edgekit.formats.savedmodel import read_savedmodel
+
+        return read_savedmodel(path, input_shapes)
     from edgekit.formats.keras import read_keras
 
     return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
+from edgekit.formats.layer_names import unique_names
 from edgekit.formats.scan import scan_keras_file
 from edgekit.formats.sizes import fill_sizes
 from edgekit.formats.source import Source, check_weights
@@ -132,7 +133,7 @@ def _inputs(model: Any, input_shapes: Mapping[str, Sequence[int]]) -> tuple[Tens
             blame="your model file",
             remedy="Call it once before saving:\n    model(tf.zeros((1, 224, 224, 3))); model.save('model.keras')",
         )
-    named = dict(zip(_unique([tensor.name.split(":")[0] for tensor in model.inputs]), model.inputs, strict=True))
+    named = dict(zip(unique_names([tensor.name.split(":")[0] for tensor in model.inputs]), model.inputs, strict=True))
     shapes = fill_sizes({name: tuple(tensor.shape) for name, tensor in named.items()}, input_shapes)
     dtypes = {name: getattr(tensor.dtype, "name", tensor.dtype) for name, tensor in named.items()}
     return tuple(TensorSpec(name, shape, dtypes[name]) for name, shape in shapes.items())
@@ -142,16 +143,7 @@ def _output_names(model: Any, taken: set[str]) -> list[str]:
     """An output is called like the layer that gives it."""
     # Keras 3 gives a Sequential no output_names.
     layers = getattr(model, "output_names", None) or [model.layers[-1].name]
-    return _unique([name.split("/")[0] for name in layers], taken)
-
-
-def _unique(names: list[str], taken: Collection[str] = ()) -> list[str]:
-    """The names, with _1, _2, … behind those that came before or are `taken`."""
-    found: list[str] = []
-    for name in names:
-        candidates = [name, *(f"{name}_{i}" for i in range(1, len(names) + len(taken) + 1))]
-        found.append(next(c for c in candidates if c not in taken and c not in found))
-    return found
+    return unique_names([name.split("/")[0] for name in layers], taken)
 
 
 def _image_layout(model: Any) -> Layout:

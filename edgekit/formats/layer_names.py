@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx
 import onnx_ir as ir
 
-__all__ = ["name_after_layers"]
+__all__ = ["name_after_layers", "unique_names", "without_common_root"]
 
 # A layer is known by what it computes, not by the change of layout in front of it.
 _PLUMBING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten"}
@@ -31,6 +31,23 @@ def name_after_layers(model: ir.Model, layers: Collection[str]) -> None:
         if node is not firsts[path]:
             node.name = _unique(f"{path}/{node.op_type}", taken)
     _name_values(model.graph)
+
+
+def unique_names(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """The names, with _1, _2, … behind those that came before or are `taken`."""
+    found: list[str] = []
+    for name in names:
+        candidates = [name, *(f"{name}_{i}" for i in range(1, len(names) + len(taken) + 1))]
+        found.append(next(c for c in candidates if c not in taken and c not in found))
+    return found
+
+
+def without_common_root(layers: list[str]) -> list[str]:
+    """The paths without the name in front that they share, the model's own; "" stands for no layer."""
+    roots = {layer.partition("/")[0] for layer in layers if layer}
+    if len(roots) != 1 or not any("/" in layer for layer in layers):
+        return layers
+    return [layer.partition("/")[2] for layer in layers]
 
 
 def _owners(graph: ir.Graph, layers: set[str]) -> dict[ir.Node, str]:

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.core.types import TensorSpec
-from edgekit.formats.sizes import Shape, fill_sizes
+from edgekit.formats.sizes import Shape, fill_sizes, write_sizes
 from edgekit.formats.source import Source, check_weights
 from edgekit.ir.run import Arrays, run_bytes
 from edgekit.passes.normalise.support import refuse_foreign_ops
@@ -146,11 +146,7 @@ def _drop_weights_from_inputs(graph: onnx.GraphProto) -> None:
 def _fix_sizes(graph: onnx.GraphProto, input_shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
     """Write the sizes that the user gives into the graph's inputs, and describe these."""
     shapes = fill_sizes({value.name: _shape(value) for value in graph.input}, input_shapes)
-    for value in graph.input:
-        tensor = value.type.tensor_type
-        tensor.shape.Clear()
-        for size in shapes[value.name]:
-            tensor.shape.dim.add(dim_value=size)
+    write_sizes(graph, shapes)
     dtypes = {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in graph.input}
     return tuple(TensorSpec(name, shape, str(dtypes[name])) for name, shape in shapes.items())
 

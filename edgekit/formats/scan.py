@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError
+from edgekit.formats.sizes import MAX_BYTES
 
 __all__ = ["scan_keras_file"]
 
-_MAX_BYTES = 2 << 30
 # Layers that hold code, load it from elsewhere, or call whatever method they name.
 _CODE_CLASSES = {
     "Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "ClassMethod", "InstanceMethod",
@@ -90,8 +90,8 @@ def _archive_config(path: Path) -> Any:
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     total = sum(member.file_size for member in members)
-    if total > _MAX_BYTES:
-        raise _error(path, f"would unpack to {total >> 20} MiB; edgekit takes {_MAX_BYTES >> 20} MiB at most")
+    if total > MAX_BYTES:
+        raise _error(path, f"would unpack to {total >> 20} MiB; edgekit takes {MAX_BYTES >> 20} MiB at most")
     for member in members:
         name = PurePosixPath(member.filename)
         if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
@@ -142,8 +142,8 @@ def _check_links(path: Path, file: Any) -> None:
                 if item.external or item.is_virtual:
                     raise _error(path, f"keeps {item.name} in another file")
                 total += item.nbytes
-    if total > _MAX_BYTES:
-        raise _error(path, f"holds {total >> 20} MiB of tensors; edgekit takes {_MAX_BYTES >> 20} MiB at most")
+    if total > MAX_BYTES:
+        raise _error(path, f"holds {total >> 20} MiB of tensors; edgekit takes {MAX_BYTES >> 20} MiB at most")
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

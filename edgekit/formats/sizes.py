@@ -1,14 +1,20 @@
-"""Input sizes that a model leaves open, filled in from --input-shape."""
+"""How large a model may be, and the input sizes that it leaves open, filled in from --input-shape."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from edgekit.core.errors import InvalidInputError
 
-__all__ = ["Shape", "fill_sizes"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["MAX_BYTES", "Shape", "fill_sizes", "write_sizes"]
 
 Shape = tuple[int | None, ...]
+# The most that a model may hold, or unpack to: weights of a network for small devices are far below.
+MAX_BYTES = 2 << 30
 
 
 def fill_sizes(own: Mapping[str, Shape | None], given: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
@@ -29,6 +35,15 @@ def fill_sizes(own: Mapping[str, Shape | None], given: Mapping[str, Sequence[int
             remedy="Use one of these names.",
         )
     return {name: _fill(name, shape, given.get(name)) for name, shape in own.items()}
+
+
+def write_sizes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:
+    """Give the inputs of an ONNX graph their shapes; None is an open size."""
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        tensor.shape.Clear()
+        for size in shapes[value.name]:
+            tensor.shape.dim.add(dim_value=size)
 
 
 def _fill(name: str, own: Shape | None, given: Sequence[int] | None) -> Shape:

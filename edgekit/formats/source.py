@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
-from edgekit.ir.run import Arrays
+from edgekit.ir.run import Arrays, probe_specs
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Source", "check_weights"]
+__all__ = ["Source", "by_batch", "check_weights", "smallest_probe", "undeclared_state"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Source:
     """A model as its importer read it.
 
     Attributes:
-        format: "keras", "h5" or "onnx".
+        format: "keras", "h5", "onnx", "savedmodel" or "tflite".
         proto: the graph in ONNX, not yet in normal form; inputs have a size for every axis but the batch.
         runtime: the source framework's runtime and its version.
         inputs: name, shape and element type of each input, in order.
@@ -43,6 +43,31 @@ class Source:
     layers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+
+
+def smallest_probe(specs: Sequence[TensorSpec]) -> Arrays:
+    """Random inputs of one batch, to see whether a network runs at all."""
+    return probe_specs(specs, seed=0, samples=next((spec.shape[0] for spec in specs if spec.shape), None) or 1)
+
+
+def by_batch(
+    specs: Sequence[TensorSpec], feeds: Arrays, run: Callable[[Arrays], Arrays], open_batch: int = 1
+) -> Arrays:
+    """What `run` answers for all samples, given the batches that the inputs fix, or else `open_batch` samples at once.
+
+    Args:
+        specs: the inputs.
+        feeds: inputs by name, with a leading sample axis.
+        run: answers one batch.
+    """
+    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or open_batch
+    shaped = {spec.name for spec in specs if spec.shape}
+    samples = max((len(feeds[name]) for name in shaped), default=1)
+    parts = [
+        run({name: value[at : at + batch] if name in shaped else value for name, value in feeds.items()})
+        for at in range(0, samples, batch)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def check_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -71,6 +96,14 @@ def check_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
             f"every weight of the model is zero ({', '.join(list(floats)[:3])}, …)",
             "Load the trained weights before saving the model.",
         )
+
+
+def undeclared_state(cause: str) -> InvalidInputError:
+    """The error for a network that remembers something from one call to the next without saying so."""
+    return _error(
+        cause,
+        "Build it again with the state as inputs and outputs of its own, then declare each pair: --state INPUT=OUTPUT",
+    )
 
 
 def _error(cause: str, remedy: str) -> InvalidInputError:

@@ -12,16 +12,13 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.errors import UnsupportedOpError
 from edgekit.core.types import TensorSpec
+from edgekit.formats.conversion import convert_function
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["trace"]
-
-# The newest that tf2onnx writes; the normal form is made from it.
-_OPSET = 18
 
 
 def trace(
@@ -50,7 +47,7 @@ def trace(
 
     with _scoped_calls(layers, library.layers.BatchNormalization):
         concrete = tf.function(inference, input_signature=specs, autograph=False).get_concrete_function()
-    return _to_onnx(concrete, [spec.name for spec in inputs], list(outputs)), tuple(layers.values())
+    return convert_function(concrete, [spec.name for spec in inputs], list(outputs)), tuple(layers.values())
 
 
 def _layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[Any, str]]:
@@ -123,30 +120,3 @@ def _normalise_batch(kind: Any) -> Callable[..., Any]:
         return outputs if rank == 4 else tf.reshape(outputs, (-1, channels))
 
     return call
-
-
-def _to_onnx(concrete: Any, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
-    """The traced function, frozen, through tf2onnx with its fusion of Conv and BatchNormalization left out."""
-    import tensorflow as tf
-    from tf2onnx import optimizer, tf_loader, tfonnx
-
-    own_inputs = [tensor.name for tensor in concrete.inputs if tensor.dtype != tf.resource]
-    own_outputs = [tensor.name for tensor in concrete.outputs]
-    renamed = dict(zip([*own_inputs, *own_outputs], [*inputs, *outputs], strict=True))
-    stages = {name: stage for name, stage in optimizer._get_optimizers().items() if name != "remove_back_to_back"}  # noqa: SLF001
-    try:
-        frozen = tf_loader.from_function(concrete, own_inputs, own_outputs)
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(frozen, name="")
-            converted = tfonnx.process_tf_graph(
-                graph, opset=_OPSET, input_names=own_inputs, output_names=own_outputs, tensors_to_rename=renamed
-            )
-            converted = optimizer.optimize_graph(converted, catch_errors=False, optimizers=stages)
-            proto: onnx.ModelProto = converted.make_model("edgekit")
-    except Exception as error:
-        raise UnsupportedOpError(
-            f"the model has an op without an ONNX form: {' '.join(str(error).split())[:300]}",
-            blame="your model",
-            remedy="Replace the layer by ones that export, like convolutions, Dense, pooling and activations.",
-        ) from error
-    return proto

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.backends.base import Backend
 from edgekit.core import events
-from edgekit.core.digest import digest_file
+from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, TensorSpec, from_json, to_json
 from edgekit.pipeline import child
@@ -19,7 +19,15 @@ from edgekit.pipeline.store import Entry, Store
 __all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
-_KERAS_TOOLS = ("tensorflow", "keras", "tf_keras", "tf2onnx", *_ONNX_TOOLS)
+_TF_TOOLS = ("tensorflow", "tf2onnx", *_ONNX_TOOLS)
+_KERAS_TOOLS = ("keras", "tf_keras", *_TF_TOOLS)
+_IMPORT_TOOLS = {
+    "onnx": _ONNX_TOOLS,
+    "keras": _KERAS_TOOLS,
+    "h5": _KERAS_TOOLS,
+    "savedmodel": _TF_TOOLS,
+    "tflite": ("ai-edge-litert", *_TF_TOOLS),
+}
 
 
 @dataclass(frozen=True)
@@ -69,18 +77,18 @@ class Data:
 
 
 def import_source(store: Store, source: Path, options: ModelSection, seed: int) -> SourceModel:
-    """Import the model file, checked against its own framework."""
+    """Import the model, a file or a folder, checked against its own framework."""
     from edgekit.data.fingerprint import fingerprint
     from edgekit.formats import detect
 
     detected = detect(source)
     inputs = {
-        "source": digest_file(source),
+        "source": digest_path(source),
         "format": detected,
         "options": options.model_dump(mode="json", exclude={"path"}),
         "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
         "seed": seed,
-        "tools": _versions(_ONNX_TOOLS if detected == "onnx" else _KERAS_TOOLS),
+        "tools": _versions(_IMPORT_TOOLS[detected]),
     }
 
     def work(folder: Path) -> Any:

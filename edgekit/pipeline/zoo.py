@@ -1,4 +1,4 @@
-"""What MODEL means on the command line: a file, or a model of the zoo, which brings its recipe and its data."""
+"""What MODEL means on the command line: a path, or a model of the zoo, which brings its recipe and its data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.recipe import load_recipe
 from edgekit.core.resources import resource
+from edgekit.formats.detection import READABLE
 
 __all__ = ["NamedModel", "find_model"]
 
@@ -18,7 +19,7 @@ class NamedModel:
 
     Attributes:
         name: what the output folder is called after.
-        path: the model file.
+        path: the model file, or the folder of a SavedModel.
         recipe: the recipe that comes with a model of the zoo, or None.
     """
 
@@ -28,7 +29,7 @@ class NamedModel:
 
 
 def find_model(name: str) -> NamedModel:
-    """The model that `name` means; an existing file goes before the zoo.
+    """The model that `name` means; what exists at that path goes before the zoo.
 
     Raises:
         InvalidInputError: neither a path nor a model of the zoo.
@@ -37,8 +38,8 @@ def find_model(name: str) -> NamedModel:
     recipe = zoo / name / "edgekit.toml"
     ours = "/" not in name and recipe.is_file()
     # A folder called like a model of the zoo is most likely what a build of it left here.
-    if path.exists() and not (ours and path.is_dir()):
-        return NamedModel(path.stem, path, None)
+    if path.exists() and not (ours and path.is_dir() and not (path / "saved_model.pb").exists()):
+        return NamedModel(path.resolve().name if path.is_dir() else path.stem, path, None)
     if ours:
         file = load_recipe(recipe, {}).model.path
         assert file is not None, f"{recipe} names no model"
@@ -47,5 +48,5 @@ def find_model(name: str) -> NamedModel:
     raise InvalidInputError(
         f"{name} is neither a file nor a model of the zoo ({', '.join(known)})",
         blame="the command line",
-        remedy="Give the path of a .keras, .h5 or .onnx file, or try: edgekit build digits-cnn --target raspberry-pi-5",
+        remedy=f"Give the path of a {READABLE}, or try: edgekit build digits-cnn --target raspberry-pi-5",
     )

@@ -19,7 +19,7 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 from onnx.numpy_helper import from_array
 
 from edgekit.backends.base import CompileRequest, load_backend
-from edgekit.backends.tflite import TFLiteBackend, flatbuffer
+from edgekit.backends.tflite import TFLiteBackend
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError
 from edgekit.core.types import (
     Account,
@@ -33,6 +33,7 @@ from edgekit.core.types import (
     from_json,
     to_json,
 )
+from edgekit.formats import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
 

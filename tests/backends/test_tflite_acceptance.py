@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from edgekit.backends.base import CompileRequest
-from edgekit.backends.tflite import TFLiteBackend, flatbuffer
+from edgekit.backends.tflite import TFLiteBackend
 from edgekit.core.types import Artifact, Layout, Precision, QuantPlan
+from edgekit.formats import flatbuffer
 from edgekit.ir.model import Model
 from edgekit.ir.run import max_relative, probe, run
 from edgekit.pipeline import child

@@ -87,7 +87,6 @@ def test_a_wrong_extension_says_what_the_file_is(convnet: Callable[..., onnx.Mod
         ("text.onnx", b"hello, I am not a model", "not an ONNX model, or a damaged one", "Save"),
         ("text.bin", b"hello, I am not a model", "no format that edgekit knows", "edgekit reads"),
         ("cut.keras", b"PK\x03\x04 and no more", "damaged or truncated archive", "Save"),
-        ("net.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "TFLite model, which is not supported yet", ".keras"),
         ("net.pt", pickle.dumps([1]), "pickle from PyTorch", "torch.onnx.export"),
         ("net.h5", pickle.dumps([1]), "pickle", "torch.onnx.export"),
     ],

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.backends.tflite import flatbuffer
 from edgekit.core.errors import InvalidInputError
+from edgekit.formats import flatbuffer
 
 __all__ = ["Samples", "calibrate"]
 

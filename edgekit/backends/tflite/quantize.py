@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-from edgekit.backends.tflite import flatbuffer
 from edgekit.backends.tflite.calibrate import Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
 from edgekit.core.types import QuantPlan
+from edgekit.formats import flatbuffer
 
 __all__ = ["quantize"]
 

@@ -50,13 +50,13 @@ def name_ends(model: Any, inputs: Mapping[str, str], outputs: Mapping[str, str])
     signature.outputs, subgraph.outputs = _reordered(signature.outputs, outputs)
 
 
-def op_names(model: Any) -> list[str]:
-    """The op of each operator, in execution order."""
+def op_names(model: Any, subgraph: int = 0) -> list[str]:
+    """The op of each operator of a subgraph, in execution order."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {value: key for key, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    return [names[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
+    return [names[codes[operator.opcodeIndex]] for operator in model.subgraphs[subgraph].operators]
 
 
 def text_metadata(model: Any, name: str) -> str | None:

@@ -1,0 +1,120 @@
+"""TensorFlow's graphs and TFLite's to ONNX through tf2onnx, whose fusion of Conv and BatchNormalization is left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.errors import UnsupportedOpError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["convert_function", "convert_graph", "convert_tflite", "inline_functions"]
+
+# The newest that tf2onnx writes; the normal form is made from it.
+_OPSET = 18
+
+
+def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """The ONNX graph of a concrete TensorFlow function, its variables frozen.
+
+    Args:
+        concrete: the function.
+        inputs, outputs: what its inputs and outputs shall be called, in order.
+
+    Raises:
+        UnsupportedOpError: an op has no ONNX form.
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    own_inputs = [tensor.name for tensor in concrete.inputs if tensor.dtype != tf.resource]
+    own_outputs = [tensor.name for tensor in concrete.outputs]
+    renamed = dict(zip([*own_inputs, *own_outputs], [*inputs, *outputs], strict=True))
+
+    def convert() -> Any:
+        frozen = tf_loader.from_function(concrete, own_inputs, own_outputs)
+        return _process(frozen, own_inputs, own_outputs, renamed)
+
+    return _converted(convert)
+
+
+def inline_functions(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """A graph without variables with the functions that it calls put in their places, and its constants folded.
+
+    Args:
+        graph_def: the graph (`GraphDef`).
+        inputs, outputs: names of tensors ("node:0").
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    with tf.Graph().as_default():
+        return tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
+
+
+def convert_graph(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> onnx.ModelProto:
+    """The ONNX graph of a TensorFlow graph without variables and function calls.
+
+    Args:
+        graph_def: the graph (`GraphDef`).
+        inputs, outputs: names of tensors ("node:0") → what they shall be called.
+
+    Raises:
+        UnsupportedOpError: an op has no ONNX form.
+    """
+    return _converted(lambda: _process(graph_def, list(inputs), list(outputs), {**inputs, **outputs}))
+
+
+def convert_tflite(content: bytes) -> onnx.ModelProto:
+    """The ONNX graph of a .tflite file; quantized tensors have QuantizeLinear and DequantizeLinear around them.
+
+    Args:
+        content: the file's; tensors have names of their own, which the graph's inputs, outputs and nodes get.
+
+    Raises:
+        UnsupportedOpError: an op has no ONNX form.
+    """
+    from tf2onnx import tfonnx
+
+    def convert() -> Any:
+        # tf2onnx takes a path; a file in memory leaves nothing behind, however this process ends.
+        memory = os.memfd_create("model.tflite")
+        try:
+            with open(memory, "wb", closefd=False) as stream:
+                stream.write(content)
+            return tfonnx.process_tf_graph(None, opset=_OPSET, tflite_path=f"/proc/self/fd/{memory}")
+        finally:
+            os.close(memory)
+
+    return _converted(convert)
+
+
+def _process(graph_def: Any, inputs: list[str], outputs: list[str], renamed: dict[str, str]) -> Any:
+    import tensorflow as tf
+    from tf2onnx import tfonnx
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        return tfonnx.process_tf_graph(
+            graph, opset=_OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=renamed
+        )
+
+
+def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
+    """What `convert` gives, optimised; whatever tf2onnx stumbles over is an op that it can't express."""
+    from tf2onnx import optimizer
+
+    stages = {name: stage for name, stage in optimizer._get_optimizers().items() if name != "remove_back_to_back"}  # noqa: SLF001
+    try:
+        graph = optimizer.optimize_graph(convert(), catch_errors=False, optimizers=stages)
+        proto: onnx.ModelProto = graph.make_model("edgekit")
+    except Exception as error:
+        raise UnsupportedOpError(
+            f"the model has an op without an ONNX form: {' '.join(str(error).split())[:300]}",
+            blame="your model",
+            remedy="Replace the layer by ones that export, like convolutions, Dense, pooling and activations.",
+        ) from error
+    return proto
