@@ -1,4 +1,4 @@
-"""TensorFlow's graphs and TFLite's to ONNX through tf2onnx, whose fusion of Conv and BatchNormalization is left out."""
+"""TensorFlow's graphs and TFLite's to ONNX through tf2onnx, without its fusions into Conv: ours come later."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import UnsupportedOpError
+from edgekit.formats.gru import GRU_CONVERTERS
 
 if TYPE_CHECKING:
     import onnx
@@ -27,10 +28,9 @@ def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str
     Raises:
         UnsupportedOpError: an op has no ONNX form.
     """
-    import tensorflow as tf
     from tf2onnx import tf_loader
 
-    own_inputs = [tensor.name for tensor in concrete.inputs if tensor.dtype != tf.resource]
+    own_inputs = [tensor.name for tensor in concrete.inputs[: len(inputs)]]  # what it captured comes behind
     own_outputs = [tensor.name for tensor in concrete.outputs]
     renamed = dict(zip([*own_inputs, *own_outputs], [*inputs, *outputs], strict=True))
 
@@ -99,7 +99,12 @@ def _process(graph_def: Any, inputs: list[str], outputs: list[str], renamed: dic
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
         return tfonnx.process_tf_graph(
-            graph, opset=_OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=renamed
+            graph,
+            opset=_OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=renamed,
+            custom_op_handlers={**GRU_CONVERTERS, "Erfc": (_convert_erfc, [])},
         )
 
 
@@ -108,6 +113,7 @@ def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
     from tf2onnx import optimizer
 
     stages = {name: stage for name, stage in optimizer._get_optimizers().items() if name != "remove_back_to_back"}  # noqa: SLF001
+    stages["optimize_transpose"] = _plain_transpose_optimizer
     try:
         graph = optimizer.optimize_graph(convert(), catch_errors=False, optimizers=stages)
         proto: onnx.ModelProto = graph.make_model("edgekit")
@@ -118,3 +124,26 @@ def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
             remedy="Replace the layer by ones that export, like convolutions, Dense, pooling and activations.",
         ) from error
     return proto
+
+
+def _plain_transpose_optimizer() -> Any:
+    """tf2onnx's optimizer of Transposes, but an Add stays one: it takes any constant for a bias, a scalar too."""
+    from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+    class Plain(TransposeOptimizer):  # type: ignore[misc]
+        def _add_handler(self, trans: Any, node: Any) -> Any:
+            return self._handle_node_having_branches(trans, node)
+
+    return Plain()
+
+
+def _convert_erfc(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """tf2onnx's converter of Erfc, which ONNX has not: 1 − erf(x)."""
+    import numpy as np
+    from tf2onnx import utils
+
+    one = graph.make_const(utils.make_name("one"), np.array(1, np.float32))
+    erf = graph.make_node("Erf", [node.input[0]], name=f"{node.name}/erf")
+    rest = graph.make_node("Sub", [one.output[0], erf.output[0]])
+    graph.replace_all_inputs(node.output[0], rest.output[0])
+    graph.remove_node(node.name)

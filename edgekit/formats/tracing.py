@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.types import TensorSpec
 from edgekit.formats.conversion import convert_function
+from edgekit.formats.gru import gru_as_one_op
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +46,7 @@ def trace(
         # One identity an output: the same tensor may be two outputs, or an input.
         return [tf.identity(tensor, name=f"output_{i}") for i, tensor in enumerate(tf.nest.flatten(answer))]
 
-    with _scoped_calls(layers, library.layers.BatchNormalization):
+    with _scoped_calls(layers, library.layers.BatchNormalization), gru_as_one_op(library):
         concrete = tf.function(inference, input_signature=specs, autograph=False).get_concrete_function()
     return convert_function(concrete, [spec.name for spec in inputs], list(outputs)), tuple(layers.values())
 

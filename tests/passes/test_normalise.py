@@ -115,3 +115,59 @@ def test_what_mixes_samples_keeps_its_batch_of_one(axis: int) -> None:
     ]
     normal = normalise(model(nodes, {"x": [1, 4]}, ["y"], {"w": np.ones(4, np.float32)}))
     assert normal.inputs[0].shape == ((1, 4) if axis == 0 else (None, 4))
+
+
+def test_a_recurrent_cell_has_its_batch_second_and_is_freed() -> None:
+    """PyTorch's export: steps first, both directions side by side by a Reshape, zeros as the initial state."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(0, 0.3, (2, 15, 3)).astype(np.float32),
+        "r": random.normal(0, 0.3, (2, 15, 5)).astype(np.float32),
+        "zeros": np.zeros((2, 1, 5), np.float32),
+        "pair": [4, 1, 10],
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "w", "r", "", "", "zeros"], ["g"], direction="bidirectional", hidden_size=5),
+        helper.make_node("Transpose", ["g"], ["t"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["t", "pair"], ["p"]),
+        helper.make_node("Transpose", ["p"], ["y"], perm=[1, 0, 2]),
+    ]
+    source = model(nodes, {"x": [1, 4, 3]}, ["y"], weights)
+    normal = normalise(source)
+    assert normal.inputs[0].shape == (None, 4, 3)
+    assert "zeros" not in normal.graph.initializers
+    assert same_answers(source, normal)
+
+
+def test_a_reversal_of_whole_sequences_names_no_batch() -> None:
+    nodes = [
+        helper.make_node("ReverseSequence", ["x", "lengths"], ["r"], time_axis=1, batch_axis=0),
+        helper.make_node("Mul", ["r", "w"], ["y"]),
+    ]
+    weights = {"lengths": [6], "w": np.arange(6, dtype=np.float32)[:, None]}
+    source = model(nodes, {"x": [1, 6, 2]}, ["y"], weights)
+    normal = normalise(source)
+    assert [node.op_type for node in normal.graph] == ["Slice", "Mul"]
+    assert normal.inputs[0].shape == (None, 6, 2)
+    assert same_answers(source, normal)
+
+
+def test_a_shape_that_an_exporter_computes_is_a_constant() -> None:
+    """PyTorch's export of `token.expand(len(x), -1, -1)`: its -1 become sizes by ConstantOfShape, Equal and Where."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "zero"], ["n"]),
+        helper.make_node("Concat", ["n", "keep"], ["wanted"], axis=0),
+        helper.make_node("ConstantOfShape", ["three"], ["ones"], value=numpy_helper.from_array(np.array([1]))),
+        helper.make_node("Mul", ["ones", "minus"], ["negative"]),
+        helper.make_node("Equal", ["wanted", "negative"], ["open"]),
+        helper.make_node("Where", ["open", "ones", "wanted"], ["shape"]),
+        helper.make_node("Expand", ["token", "shape"], ["e"]),
+        helper.make_node("Concat", ["e", "x"], ["y"], axis=1),
+    ]
+    weights = {"zero": [0], "keep": [-1, -1], "three": [3], "minus": -1, "token": np.ones((1, 1, 2), np.float32)}
+    source = model(nodes, {"x": [1, 4, 2]}, ["y"], weights)
+    normal = normalise(source)
+    assert [node.op_type for node in normal.graph] == ["Concat"]
+    assert same_answers(source, normal)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import BATCH, Model
 from edgekit.ir.run import max_relative, probe_specs, run
-from edgekit.passes.normalise.shapes import Shapes, infer_shapes
+from edgekit.passes.normalise.shapes import Shapes, infer_shapes, known_shapes
 
 __all__ = ["free_batch"]
 
@@ -30,38 +31,89 @@ def free_batch(model: Model, seed: int) -> Model:
     batches = {value.shape[0] if value.shape else None for value in model.graph.inputs}
     batch = batches.pop() if len(batches) == 1 else None
     if isinstance(batch, int):
-        free = Model(model.proto.clone())
-        _unname_batch(free.graph, shapes, batch)
-        double = _shapes_or_none(free.proto, 2 * batch)
-        if double is not None and _scales(free.graph.outputs, shapes, double, batch):
-            _fill_shapes(free.graph, shapes, double, batch)
-            if _agree(model, free, batch, seed):
-                return free
+        for unname_reshapes in (_batch_in_front, _batch_where_it_is):
+            free = Model(model.proto.clone())
+            _unname_batch(free.graph, shapes, batch)
+            unname_reshapes(free, shapes, batch)
+            double = _shapes_or_none(free.proto, 2 * batch)
+            if double is not None and _scales(free.graph.outputs, shapes, double, batch):
+                _fill_shapes(free.graph, shapes, double, batch)
+                if _agree(model, free, batch, seed):
+                    return free
     _fill_shapes(model.graph, shapes, shapes, 0)
     return model
 
 
 def _unname_batch(graph: ir.Graph, shapes: Shapes, batch: int) -> None:
-    """Reshapes take the batch from their input; resizes leave the first axis alone."""
+    """Resizes leave the first axis alone; whole sequences are reversed without a length for each sample."""
     for node in graph:
-        if node.op_type == "Reshape":
-            data, shape = node.inputs
-            target = shapes[node.outputs[0].name or ""]
-            if data is None or shape is None or shape.const_value is None or not target or 0 in target:
-                continue
-            kept = shapes.get(data.name or "", ())[:1] == (batch,) == target[:1]
-            _set_constant(graph, node, 1, [0 if kept else -1, *target[1:]])
-            node.attributes.pop("allowzero", None)
-        elif node.op_type == "Resize" and len(node.inputs) == 4 and "axes" not in node.attributes:
+        if node.op_type == "Resize" and len(node.inputs) == 4 and "axes" not in node.attributes:
             sizes = ir.convenience.get_const_tensor(node.inputs[3]) if node.inputs[3] is not None else None
             if sizes is not None and sizes.size and sizes.numpy()[0] == batch:
                 _set_constant(graph, node, 3, list(sizes.numpy()[1:]))
                 node.attributes["axes"] = ir.AttrInt64s("axes", range(1, sizes.size))
+        elif node.op_type == "ReverseSequence":
+            _reverse_whole(graph, node, shapes)
 
 
-def _set_constant(graph: ir.Graph, node: ir.Node, index: int, values: list[int]) -> None:
+def _reverse_whole(graph: ir.Graph, node: ir.Node, shapes: Shapes) -> None:
+    """A ReverseSequence of full lengths as a Slice with the step −1."""
+    data, lengths = node.inputs
+    axis = node.attributes.get_int("time_axis", 0)
+    if data is None or lengths is None or lengths.const_value is None:
+        return
+    if not (lengths.const_value.numpy() == shapes[data.name or ""][axis]).all():
+        return
+    node.op_type = "Slice"
+    node.attributes.clear()
+    node.resize_inputs(5)
+    last = np.iinfo(np.int64).min + 1
+    for index, value in enumerate((-1, last, axis, -1), start=1):
+        _set_constant(graph, node, index, [value], role=("starts", "ends", "axes", "steps")[index - 1])
+
+
+def _batch_in_front(free: Model, shapes: Shapes, batch: int) -> None:
+    """Reshapes take the batch from their input's first axis, or else leave their own first axis open."""
+    for node, target in _reshapes(free.graph, shapes):
+        data = node.inputs[0]
+        assert data is not None
+        kept = shapes.get(data.name or "", ())[:1] == (batch,) == target[:1]
+        _open_axis(free.graph, node, [0 if kept else -1, *target[1:]])
+
+
+def _batch_where_it_is(free: Model, shapes: Shapes, batch: int) -> None:
+    """Reshapes leave that axis open which begins where the batch does in their input, second in recurrent cells."""
+    for node, target in _reshapes(free.graph, shapes):
+        data = node.inputs[0]
+        assert data is not None
+        single, double = shapes[data.name or ""], known_shapes(free.proto, 2 * batch).get(data.name or "", ())
+        changed = [axis for axis, pair in enumerate(zip(single, double, strict=False)) if pair[0] != pair[1]]
+        if len(changed) != 1:
+            continue
+        before = math.prod(single[: changed[0]])
+        axes = [axis for axis, size in enumerate(target) if math.prod(target[:axis]) == before and size % batch == 0]
+        if axes:
+            _open_axis(free.graph, node, [-1 if axis == axes[0] else size for axis, size in enumerate(target)])
+
+
+def _reshapes(graph: ir.Graph, shapes: Shapes) -> Iterator[tuple[ir.Node, tuple[int, ...]]]:
+    """Each Reshape to a constant shape without empty axes, and that shape."""
+    for node in graph:
+        target = shapes.get(node.outputs[0].name or "")
+        if node.op_type == "Reshape" and target and 0 not in target:
+            data, shape = node.inputs
+            if data is not None and shape is not None and shape.const_value is not None:
+                yield node, target
+
+
+def _open_axis(graph: ir.Graph, node: ir.Node, target: list[int]) -> None:
+    _set_constant(graph, node, 1, target)
+    node.attributes.pop("allowzero", None)
+
+
+def _set_constant(graph: ir.Graph, node: ir.Node, index: int, values: list[int], role: str = "shape") -> None:
     """Give `node` an initializer of its own, named after it, as input `index`."""
-    name = f"{node.outputs[0].name}/shape"
+    name = f"{node.outputs[0].name}/{role}"
     constant = ir.val(name, const_value=ir.tensor(np.array(values, np.int64), name=name))
     graph.register_initializer(constant)
     old = node.inputs[index]

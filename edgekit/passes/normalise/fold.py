@@ -18,13 +18,24 @@ def clean(model: ir.Model) -> None:
 
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     for _ in range(2):
-        fold_constants_ir(model, onnx_shape_inference=True, input_size_limit=_LIMIT, output_size_limit=_LIMIT)
+        fold_constants_ir(
+            model,
+            onnx_shape_inference=True,
+            input_size_limit=_LIMIT,
+            output_size_limit=_LIMIT,
+            should_fold=_is_made_of_a_shape,
+        )
         lift(model)
         common.IdentityEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     _to_float32(model.graph)
+
+
+def _is_made_of_a_shape(node: ir.Node) -> bool | None:
+    """A tensor of one figure, which the folder leaves by default: exporters compute shapes with it."""
+    return True if node.op_type == "ConstantOfShape" and not node.domain else None
 
 
 def _to_float32(graph: ir.Graph) -> None:

@@ -13,6 +13,7 @@ from edgekit.passes.normalise.batch_norm import unwrap_batch_norm
 from edgekit.passes.normalise.fold import clean
 from edgekit.passes.normalise.names import name_nodes
 from edgekit.passes.normalise.opset import to_opset
+from edgekit.passes.normalise.recurrent import drop_zero_states
 from edgekit.passes.normalise.shapes import infer_shapes
 from edgekit.passes.normalise.support import refuse_foreign_ops, refuse_what_is_left
 
@@ -39,6 +40,7 @@ def normalise(proto: onnx.ModelProto, seed: int = 0) -> Model:
     refuse_what_is_left(model)
     name_nodes(model.graph)
     unwrap_batch_norm(model.graph, infer_shapes(model))
+    drop_zero_states(model.graph)
     # A constant that nothing uses keeps the converter's name, which a second import would number otherwise.
     RemoveUnusedNodesPass()(model)
     free = free_batch(Model(model), seed)

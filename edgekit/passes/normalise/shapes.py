@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from edgekit.core.errors import UnsupportedOpError
 
-__all__ = ["Shapes", "infer_shapes"]
+__all__ = ["Shapes", "infer_shapes", "known_shapes"]
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -22,15 +22,7 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
     Raises:
         UnsupportedOpError: the shape of a value depends on the data; names layer and operator.
     """
-    proto = ir.to_proto(model)
-    for value in (*proto.graph.output, *proto.graph.value_info):
-        value.type.tensor_type.ClearField("shape")
-    del proto.graph.value_info[:]
-    if batch is not None:
-        for value in proto.graph.input:
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True).graph
-    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    types = _infer(model, batch, strict=True)
     shapes: Shapes = {value.name or "": _sizes(types[value.name or ""]) for value in model.graph.inputs}
     for node in model.graph:
         for value in node.outputs:
@@ -47,6 +39,23 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
             shapes[name] = _sizes(known)
             value.dtype = ir.DataType(known.elem_type)
     return shapes
+
+
+def known_shapes(model: ir.Model, batch: int) -> Shapes:
+    """Like `infer_shapes`, but only the shapes of values that can be told, in a graph that may contradict itself."""
+    return {name: _sizes(kind) for name, kind in _infer(model, batch, strict=False).items() if _is_static(kind)}
+
+
+def _infer(model: ir.Model, batch: int | None, *, strict: bool) -> dict[str, onnx.TypeProto.Tensor]:
+    proto = ir.to_proto(model)
+    for value in (*proto.graph.output, *proto.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    if batch is not None:
+        for value in proto.graph.input:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=strict, data_prop=True).graph
+    return {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
 
 def _is_static(kind: onnx.TypeProto.Tensor) -> bool:
