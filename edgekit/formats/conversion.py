@@ -110,6 +110,7 @@ def _process(graph_def: Any, inputs: list[str], outputs: list[str], renamed: dic
 
 def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
     """What `convert` gives, optimised; whatever tf2onnx stumbles over is an op that it can't express."""
+    import onnx
     from tf2onnx import optimizer
 
     stages = {name: stage for name, stage in optimizer._get_optimizers().items() if name != "remove_back_to_back"}  # noqa: SLF001
@@ -117,6 +118,7 @@ def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
     try:
         graph = optimizer.optimize_graph(convert(), catch_errors=False, optimizers=stages)
         proto: onnx.ModelProto = graph.make_model("edgekit")
+        onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         raise UnsupportedOpError(
             f"the model has an op without an ONNX form: {' '.join(str(error).split())[:300]}",

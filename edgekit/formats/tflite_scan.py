@@ -64,22 +64,37 @@ def _error(path: Path, cause: str, remedy: str = "Convert it again with the tool
 
 
 def _check_structure(model: Any, subgraph: Any) -> None:
-    """Raise ValueError where an index points nowhere, a size is negative, or a constant is not as long as its shape."""
-    count = len(subgraph.tensors)
-    used = [*subgraph.inputs, *subgraph.outputs]
+    """Raise ValueError where a tensor is read before it is there, or a constant is not as long as its shape."""
+    there = set(subgraph.inputs)
+    for index, tensor in enumerate(subgraph.tensors):
+        data = model.buffers[tensor.buffer].data
+        if (data is not None and len(data)) or not _bytes(tensor) or tensor.isVariable:
+            there.add(index)
     for operator in subgraph.operators:
-        used += [index for index in operator.inputs if index != -1]
-        used += operator.outputs
-    if any(not 0 <= index < count for index in used):
-        raise ValueError(f"an operator uses a tensor that is not there (there are {count})")
+        if not there.issuperset(index for index in operator.inputs if index != -1):
+            raise ValueError("an operator reads a tensor that nothing makes")
+        there.update(operator.outputs)
+    if not there.issuperset(subgraph.outputs) or any(not 0 <= index < len(subgraph.tensors) for index in there):
+        raise ValueError("an operator or output names a tensor that is not there")
     for tensor in subgraph.tensors:
         if tensor.shape is not None and any(size < 0 for size in tensor.shape):
             raise ValueError(f"the tensor {tensor.name!r} has a negative size")
-        data = model.buffers[tensor.buffer].data
-        wanted = _bytes(tensor)
+        signed = tensor.shapeSignature
+        if signed is not None and len(signed) and not _agree(signed, tensor.shape):
+            raise ValueError(f"the tensor {tensor.name!r} has two shapes")
+        data, wanted = model.buffers[tensor.buffer].data, _bytes(tensor)
         if data is not None and len(data) and tensor.type in DTYPES and not tensor.sparsity and len(data) != wanted:
             raise ValueError(f"the constant {tensor.name!r} has {len(data)} bytes instead of {wanted}")
         (tensor.name or b"").decode()
+
+
+def _agree(signed: Any, shape: Any) -> bool:
+    """Whether a shape with −1 for open sizes and one without are the same."""
+    return (
+        shape is not None
+        and len(signed) == len(shape)
+        and all(s in (-1, size) for s, size in zip(signed, shape, strict=True))
+    )
 
 
 def _bytes(tensor: Any) -> int:

@@ -52,6 +52,8 @@ def widen_weights(model: Any) -> list[str]:
             kept.append(operator)
             for tensor, value in narrow:
                 _store(model, tensor, _dequantized(tensor, value))
+            if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
+                operator.builtinOptions.asymmetricQuantizeInputs = False
             if narrow:
                 rounding.append(text(outputs[0].name))
         subgraph.operators = kept
