@@ -7,9 +7,12 @@ import onnx_ir as ir
 
 from edgekit.core.errors import UnsupportedOpError
 
-__all__ = ["Shapes", "infer_shapes"]
+__all__ = ["LIKE_THEIR_INPUT", "Shapes", "infer_shapes"]
 
 Shapes = dict[str, tuple[int, ...]]
+
+# Their outputs have the shape of their first input, which onnx does not say.
+LIKE_THEIR_INPUT = frozenset({"GroupNormalization"})
 
 
 def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
@@ -29,8 +32,7 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
     if batch is not None:
         for value in proto.graph.input:
             value.type.tensor_type.shape.dim[0].dim_value = batch
-    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True).graph
-    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    types = _types(proto)
     shapes: Shapes = {value.name or "": _sizes(types[value.name or ""]) for value in model.graph.inputs}
     for node in model.graph:
         for value in node.outputs:
@@ -47,6 +49,25 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
             shapes[name] = _sizes(known)
             value.dtype = ir.DataType(known.elem_type)
     return shapes
+
+
+def _types(proto: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """What is known of each value, by name."""
+    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True).graph
+    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    for node in proto.graph.node:
+        if node.op_type in LIKE_THEIR_INPUT and not _has_shape(types, node.output[0]):
+            kind = types[node.input[0]]
+            proto.graph.value_info.add(name=node.output[0]).type.tensor_type.CopyFrom(kind)
+            for value in proto.graph.output:
+                if value.name == node.output[0]:
+                    value.type.tensor_type.CopyFrom(kind)
+            return _types(proto)
+    return types
+
+
+def _has_shape(types: dict[str, onnx.TypeProto.Tensor], name: str) -> bool:
+    return name in types and types[name].HasField("shape")
 
 
 def _is_static(kind: onnx.TypeProto.Tensor) -> bool:
