@@ -84,6 +84,12 @@ class Laid:
         missing = tuple(axis for axis in range(source.rank) if axis not in source.order)
         return source.to(missing + source.order) if missing else source
 
+    def transposed(self, axes: Sequence[int]) -> Laid:
+        """The same bytes with the logical axes in another order: axis i was axis `axes[i]`."""
+        source, axes = self.unflattened(), tuple(axes)
+        shape = tuple(source.shape[axis] for axis in axes)
+        return replace(source, shape=shape, order=tuple(axes.index(axis) for axis in source.order))
+
     def in_logical_order(self) -> Any:
         """The TensorFlow tensor as ONNX sees it."""
         return self.to(range(self.rank)).value

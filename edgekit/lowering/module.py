@@ -85,7 +85,7 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
             return values[name]
         array = node.constant(index)
         assert array is not None, f"{name} is neither computed nor constant"
-        return Laid.logical(self.weights.get(name, array), array.shape, constant=True)
+        return Laid.logical(self.weights.get(name, tf.constant(array)), array.shape, constant=True)
 
     def _add_weights(self, node: ir.Node, found: Entry) -> None:
         for index, value in enumerate(node.inputs):

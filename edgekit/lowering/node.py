@@ -46,6 +46,18 @@ class Node:
         """The logical shape of the first output."""
         return _shape(self._node.outputs[0])
 
+    @property
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """The logical shapes of all outputs; () for one that nothing reads."""
+        return tuple(_shape(value) if value.shape is not None else () for value in self._node.outputs)
+
+    def reads_output(self, index: int) -> bool:
+        """Whether output `index` is there and something reads it."""
+        if index >= len(self._node.outputs):
+            return False
+        value = self._node.outputs[index]
+        return bool(value.name) and (bool(value.uses()) or value.is_graph_output())
+
     def has(self, index: int) -> bool:
         """Whether the optional input `index` is there."""
         return index < len(self._node.inputs) and self._node.inputs[index] is not None
@@ -85,6 +97,14 @@ class Node:
     def integers(self, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
         """A list of integers."""
         return tuple(int(item) for item in self._attribute(name, default))
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of real numbers, empty where it is absent."""
+        return tuple(float(item) for item in self._attribute(name, ()))
+
+    def texts(self, name: str, default: Sequence[str] = ()) -> tuple[str, ...]:
+        """A list of strings."""
+        return tuple(str(item) for item in self._attribute(name, default))
 
     def _attribute(self, name: str, default: Any) -> Any:
         attribute = self._node.attributes.get(name)

@@ -54,6 +54,26 @@ class Window:
             _two(sizes), _two(outputs), _two(kernel), _two(strides), _two(dilations), _two(begin, 0), _two(end, 0)
         )
 
+    @classmethod
+    def transposed(cls, node: Node, kernel: Sequence[int | None]) -> Window:
+        """The window of the convolution that a ConvTranspose is the gradient of: it slides over the node's output."""
+        sizes, outputs = _static(node.output_shape[2:]), _static(node.shape()[2:])
+        spatial, kernel = len(sizes), _static(kernel)
+        ones = (1,) * spatial
+        strides, dilations = node.integers("strides", ones), node.integers("dilations", ones)
+        pads = node.integers("pads", (0,) * 2 * spatial)
+        begin, end = list(pads[:spatial]), list(pads[spatial:])
+        auto_pad, extra = node.text("auto_pad", "NOTSET"), node.integers("output_padding", (0,) * spatial)
+        if auto_pad.startswith("SAME") or node.integers("output_shape"):
+            for i in range(spatial):
+                span = (kernel[i] - 1) * dilations[i] + 1
+                total = max((outputs[i] - 1) * strides[i] + extra[i] + span - sizes[i], 0)
+                begin[i] = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+                end[i] = total - begin[i]
+        return cls(
+            _two(sizes), _two(outputs), _two(kernel), _two(strides), _two(dilations), _two(begin, 0), _two(end, 0)
+        )
+
     @property
     def end(self) -> tuple[int, int]:
         """The padding behind that the last windows really reach."""

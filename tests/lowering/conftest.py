@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from edgekit.core.types import Layout, permutation
 from edgekit.ir.model import IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
+from edgekit.passes.normalise.shapes import LIKE_THEIR_INPUT
 
 Array = np.ndarray[Any, Any]
 Shapes = Mapping[str, Sequence[int | str]]
@@ -38,10 +39,18 @@ def make_model(
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     model = Model(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)))
+    _like_their_inputs(model)
     for value in (*model.graph.inputs, *model.graph.outputs):
         if layouts and (value.name or "") in layouts:
             set_layout(value, layouts[value.name or ""])
     return model
+
+
+def _like_their_inputs(model: Model) -> None:
+    for node in model.graph:
+        source, output = node.inputs[0], node.outputs[0]
+        if node.op_type in LIKE_THEIR_INPUT and source is not None:
+            output.shape, output.type = source.shape, source.type
 
 
 @pytest.fixture(scope="session")

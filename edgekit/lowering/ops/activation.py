@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.lowering import curves
 from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid, broadcast
 from edgekit.lowering.node import Node
@@ -54,10 +55,7 @@ def prelu(node: Node, x: Laid, slope: Laid) -> Laid:
 @lowers("Elu")
 def elu(node: Node, x: Laid) -> Laid:
     """`x` where positive, α·(exp(x) − 1) elsewhere."""
-    alpha = node.number("alpha", 1.0)
-    if alpha == 1.0:
-        return x.like(tf.nn.elu(x.value))
-    return x.like(tf.nn.relu(x.value) + alpha * (tf.exp(tf.minimum(x.value, 0.0)) - 1.0))
+    return x.like(curves.elu(x.value, node.number("alpha", 1.0)))
 
 
 @lowers("Sigmoid")
@@ -74,29 +72,74 @@ def tanh(_node: Node, x: Laid) -> Laid:
 
 @lowers("Softplus")
 def softplus(_node: Node, x: Laid) -> Laid:
-    """log(1 + exp(x)), in the form that does not overflow and that TFLite has ops for."""
-    return x.like(tf.nn.relu(x.value) + tf.math.log(1.0 + tf.exp(-tf.abs(x.value))))
+    """log(1 + exp(x))."""
+    return x.like(curves.softplus(x.value))
 
 
 @lowers("Softsign")
 def softsign(_node: Node, x: Laid) -> Laid:
     """`x` / (1 + |x|)."""
-    return x.like(x.value / (1.0 + tf.abs(x.value)))
+    return x.like(curves.softsign(x.value))
 
 
 @lowers("HardSigmoid")
 def hard_sigmoid(node: Node, x: Laid) -> Laid:
-    """α·x + β within 0 and 1; the usual α = 1/6, β = 1/2 as relu6(x + 3) / 6."""
-    alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
-    if abs(alpha * 6 - 1) < 1e-5 and beta == 0.5:
-        return x.like(tf.nn.relu6(x.value + 3.0) * (1.0 / 6.0))
-    return x.like(tf.minimum(tf.nn.relu(x.value * alpha + beta), 1.0))
+    """α·x + β within 0 and 1."""
+    return x.like(curves.hard_sigmoid(x.value, node.number("alpha", 0.2), node.number("beta", 0.5)))
 
 
 @lowers("HardSwish")
 def hard_swish(_node: Node, x: Laid) -> Laid:
     """x·relu6(x + 3) / 6; TFLite has an op for it."""
     return x.like(x.value * tf.nn.relu6(x.value + 3.0) * (1.0 / 6.0))
+
+
+@lowers("Gelu")
+def gelu(node: Node, x: Laid) -> Laid:
+    """`x` · Φ(x), or its approximation by tanh; TFLite has an op for both."""
+    return x.like(tf.nn.gelu(x.value, approximate=node.text("approximate", "none") == "tanh"))
+
+
+@lowers("Swish")
+def swish(node: Node, x: Laid) -> Laid:
+    """`x` · sigmoid(α·x)."""
+    alpha = node.number("alpha", 1.0)
+    return x.like(x.value * tf.sigmoid(x.value if alpha == 1.0 else x.value * alpha))
+
+
+@lowers("Mish")
+def mish(_node: Node, x: Laid) -> Laid:
+    """`x` · tanh(log(1 + exp(x)))."""
+    return x.like(x.value * tf.nn.tanh(curves.softplus(x.value)))
+
+
+@lowers("Selu")
+def selu(node: Node, x: Laid) -> Laid:
+    """γ·x where positive, γ·α·(exp(x) − 1) elsewhere."""
+    alpha, gamma = node.number("alpha", 1.6732632423543772), node.number("gamma", 1.0507009873554805)
+    return x.like(gamma * curves.elu(x.value, alpha))
+
+
+@lowers("Celu")
+def celu(node: Node, x: Laid) -> Laid:
+    """max(x, 0) + min(α·(exp(x / α) − 1), 0)."""
+    alpha = node.number("alpha", 1.0)
+    return x.like(tf.nn.relu(x.value) + alpha * (tf.exp(tf.minimum(x.value, 0.0) / alpha) - 1.0))
+
+
+@lowers("ThresholdedRelu")
+def thresholded_relu(node: Node, x: Laid) -> Laid:
+    """`x` where it exceeds α, 0 elsewhere."""
+    return x.like(curves.thresholded_relu(x.value, node.number("alpha", 1.0)))
+
+
+@lowers("Shrink")
+def shrink(node: Node, x: Laid) -> Laid:
+    """`x` + bias below −λ, x − bias above λ, 0 between."""
+    limit, bias = node.number("lambd", 0.5), node.number("bias", 0.0)
+    zero = tf.zeros_like(x.value)
+    below = tf.where(tf.less(x.value, -limit), x.value + bias, zero)
+    return x.like(tf.where(tf.greater(x.value, limit), x.value - bias, below))
 
 
 @lowers("Softmax", "LogSoftmax")

@@ -8,6 +8,7 @@ from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid, channels_last
 from edgekit.lowering.node import Node
 from edgekit.lowering.registry import lowers
+from edgekit.lowering.shuffle import shuffled_outputs
 from edgekit.lowering.window import Window, as_image, from_image
 
 __all__: list[str] = []
@@ -29,6 +30,9 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
     kernel = weight.value if x.rank == 4 else tf.expand_dims(weight.value, 2)
     groups, channels = node.integer("group", 1), node.shape()[1]
     padding, image = window.padded(image)
+    shuffled = shuffled_outputs(node)
+    if shuffled is not None:
+        kernel = tf.gather(kernel, shuffled, axis=0)
     if groups == channels and groups > 1:
         result = _depthwise(image, kernel, groups, window, padding)
     else:
@@ -36,8 +40,9 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
             image, tf.transpose(kernel, (2, 3, 1, 0)), window.strides, padding, dilations=window.dilations
         )
     if bias is not None:
+        vector = bias.value if shuffled is None else tf.gather(bias.value, shuffled)
         # Some of TensorFlow's CPU kernels know no grouped convolution fused with a BiasAdd; a plain sum stays apart.
-        result = tf.nn.bias_add(result, bias.value) if groups == 1 else result + bias.value
+        result = tf.nn.bias_add(result, vector) if groups == 1 else result + vector
     return Laid(from_image(result, x.rank), node.output_shape, channels_last(x.rank))
 
 

@@ -20,10 +20,7 @@ Array = np.ndarray[Any, Any]
 @lowers("Transpose")
 def transpose(node: Node, x: Laid) -> Laid:
     """A change of the order's tag; no byte moves until an op needs another order."""
-    source = x.unflattened()
-    axes = node.integers("perm", tuple(reversed(range(source.rank))))
-    order = tuple(axes.index(axis) for axis in source.order)
-    return Laid(source.value, node.output_shape, order)
+    return x.transposed(node.integers("perm", tuple(reversed(range(x.rank)))))
 
 
 def _refuse_reshape(node: Node) -> str | None:

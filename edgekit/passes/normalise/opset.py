@@ -10,6 +10,7 @@ import onnx.version_converter
 
 from edgekit.core.errors import UnsupportedOpError
 from edgekit.ir.model import IR_VERSION, OPSET
+from edgekit.passes.normalise.shapes import LIKE_THEIR_INPUT
 
 __all__ = ["to_opset"]
 
@@ -86,7 +87,7 @@ def _is_foreign_function(op: str, version: int) -> bool:
     """
     schema: Any = onnx.defs.get_schema(op, version)
     is_function = schema.has_function or schema.has_context_dependent_function
-    shapeless = not schema.has_type_and_shape_inference_function
+    shapeless = not schema.has_type_and_shape_inference_function and op not in LIKE_THEIR_INPUT
     return is_function and (shapeless or op in _COMPOSITES or not _known(op))
 
 

@@ -7,9 +7,12 @@ import onnx_ir as ir
 
 from edgekit.core.errors import UnsupportedOpError
 
-__all__ = ["Shapes", "infer_shapes", "known_shapes"]
+__all__ = ["LIKE_THEIR_INPUT", "Shapes", "infer_shapes", "known_shapes"]
 
 Shapes = dict[str, tuple[int, ...]]
+
+# Their outputs have the shape of their first input, which onnx does not say.
+LIKE_THEIR_INPUT = frozenset({"GroupNormalization"})
 
 
 def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
@@ -54,8 +57,30 @@ def _infer(model: ir.Model, batch: int | None, *, strict: bool) -> dict[str, onn
     if batch is not None:
         for value in proto.graph.input:
             value.type.tensor_type.shape.dim[0].dim_value = batch
+    return _types(proto, strict=strict)
+
+
+def _types(proto: onnx.ModelProto, *, strict: bool) -> dict[str, onnx.TypeProto.Tensor]:
+    """What is known of each value, by name."""
     inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=strict, data_prop=True).graph
-    return {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    for node in proto.graph.node:
+        if (
+            node.op_type in LIKE_THEIR_INPUT
+            and not _has_shape(types, node.output[0])
+            and _has_shape(types, node.input[0])
+        ):
+            kind = types[node.input[0]]
+            proto.graph.value_info.add(name=node.output[0]).type.tensor_type.CopyFrom(kind)
+            for value in proto.graph.output:
+                if value.name == node.output[0]:
+                    value.type.tensor_type.CopyFrom(kind)
+            return _types(proto, strict=strict)
+    return types
+
+
+def _has_shape(types: dict[str, onnx.TypeProto.Tensor], name: str) -> bool:
+    return name in types and types[name].HasField("shape")
 
 
 def _is_static(kind: onnx.TypeProto.Tensor) -> bool:
