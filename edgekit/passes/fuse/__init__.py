@@ -7,7 +7,9 @@ from edgekit.passes.fuse.affine import FoldAffine
 from edgekit.passes.fuse.clips import MergeClips
 from edgekit.passes.fuse.gelu import FuseGelu
 from edgekit.passes.fuse.hard_swish import FuseHardSigmoid, FuseHardSwish
+from edgekit.passes.fuse.layer_norm import FuseLayerNorm
 from edgekit.passes.fuse.no_ops import EliminateNoOps
+from edgekit.passes.fuse.pixel_shuffle import FusePixelShuffle
 from edgekit.passes.fuse.stock import (
     EliminateDuplicates,
     FoldConstants,
@@ -32,6 +34,8 @@ FUSION: tuple[Pass, ...] = (
     FuseHardSigmoid(),
     FuseSwish(),
     FuseGelu(),
+    FuseLayerNorm(),
+    FusePixelShuffle(),
     FoldPad(),
     FoldAffine(),
     MergeReshapes(),
