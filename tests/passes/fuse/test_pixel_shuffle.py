@@ -34,7 +34,7 @@ def _to_depth(b, x, size, block, perm=(0, 3, 5, 1, 2, 4)):
 
 @settings(max_examples=30, deadline=None)
 @given(size=st.tuples(*[st.integers(1, 3)] * 4), mode=st.sampled_from(["CRD", "DCR", "to depth"]))
-def test_it_is_one_operator(build, ops, names, size, mode: str) -> None:
+def test_it_is_one_operator(build, ops, names, size: tuple[int, ...], mode: str) -> None:
     c, h, w, block = *size[:3], size[3] + 1
     shape = (c, h * block, w * block) if mode == "to depth" else (c * block * block, h, w)
     b = build(shape)
