@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import BrokenPromiseError
-from edgekit.core.types import Layout, TensorSpec
+from edgekit.core.types import Layout, TensorSpec, to_json
 from edgekit.formats.detection import detect
 from edgekit.formats.source import Source
 from edgekit.ir.model import Model, set_layout
@@ -43,8 +43,9 @@ def import_model(  # noqa: PLR0917 - see trust_model
         seed: seed of the inputs on which the source and the Model are compared.
 
     Returns:
-        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "beside", "warnings"}; "beside" has the
-        digest of each file that holds weights beside the model file, by its name relative to it.
+        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "cut", "beside", "warnings"}; "cut" names
+        what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`); "beside" has the digest of each file that
+        holds weights beside the model file, by its name relative to it.
 
     Raises:
         InvalidInputError: the file, or an argument about it, is not valid.
@@ -68,6 +69,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
         "format": read.format,
         "parity": {"runtime": read.runtime, "max_relative": difference, "samples": len(next(iter(feeds.values())))},
         "params": _parameters(model),
+        "cut": [to_json(cut) for cut in read.cuts],
         "beside": {name: digest_file(Path(source).parent / name) for name in read.beside},
         "warnings": [*read.warnings, *_doubts(expected)],
     }

@@ -18,6 +18,7 @@ from edgekit.core.types import TensorSpec
 from edgekit.formats.sizes import Shape, fill_sizes, write_sizes
 from edgekit.formats.source import Source, check_weights
 from edgekit.ir.run import Arrays, run_bytes
+from edgekit.passes.normalise.nms import cut_nms
 from edgekit.passes.normalise.support import refuse_foreign_ops
 
 __all__ = ["read_onnx"]
@@ -28,6 +29,8 @@ _RUNTIME_IR_VERSION = 13
 
 def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
     """Read the ONNX model at `path`; the file as it is stays the reference.
+
+    A detector's NonMaxSuppression is cut off, with what follows it; the reference then gives what went into it.
 
     Args:
         path: the file; external data lies in its folder.
@@ -42,8 +45,9 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
     beside = tuple(sorted({_location(tensor) for tensor in _external(proto)}))
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-        original = _serialised(proto)
         network = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
+        network, whole, cuts = cut_nms(network)
+        original = _serialised(whole if cuts else proto)
         refuse_foreign_ops(network)
         onnx.checker.check_model(network)
         weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in network.graph.initializer}
@@ -55,7 +59,8 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
     _drop_weights_from_inputs(network.graph)
     specs = _fix_sizes(network.graph, input_shapes)
     answer = functools.partial(_answer, path, original)
-    return Source("onnx", network, f"onnxruntime {ort.__version__}", specs, answer, beside=beside)
+    runtime = f"onnxruntime {ort.__version__}"
+    return Source("onnx", network, runtime, specs, answer, beside=beside, cuts=cuts, warnings=tuple(map(str, cuts)))
 
 
 def _error(cause: str, remedy: str = "Export it again with the tool that made it.") -> InvalidInputError:

@@ -15,6 +15,8 @@ from edgekit.ir.run import Arrays, probe_specs
 if TYPE_CHECKING:
     import onnx
 
+    from edgekit.passes.normalise.nms import Cut
+
 __all__ = ["Source", "by_batch", "check_weights", "smallest_probe", "undeclared_state"]
 
 
@@ -31,6 +33,7 @@ class Source:
         layouts: what the axes of a 4-D input or output mean, where the source says so.
         layers: paths of the layers that the graph's node names begin with, where the framework has layers.
         warnings: what the user should know.
+        cuts: what was cut off the graph; `answer` gives the outputs of what is left.
         beside: files that hold the model's weights beside the model file, relative to its folder.
     """
 
@@ -42,6 +45,7 @@ class Source:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cuts: tuple[Cut, ...] = ()
     beside: tuple[str, ...] = ()
 
 

@@ -82,6 +82,7 @@ def _manifest(
             "params": report.params,
             "macs": report.macs,
             "parity": job.original.report["parity"],
+            "cut": job.original.report["cut"],
         },
         "target": {"name": target.target.name, "digest": target.target.digest},
         "backend": {

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from edgekit.passes.contract import Pass
 from edgekit.passes.fuse.affine import FoldAffine
+from edgekit.passes.fuse.clips import MergeClips
+from edgekit.passes.fuse.gelu import FuseGelu
+from edgekit.passes.fuse.hard_swish import FuseHardSigmoid, FuseHardSwish
+from edgekit.passes.fuse.layer_norm import FuseLayerNorm
 from edgekit.passes.fuse.no_ops import EliminateNoOps
+from edgekit.passes.fuse.pixel_shuffle import FusePixelShuffle
 from edgekit.passes.fuse.stock import (
     EliminateDuplicates,
     FoldConstants,
@@ -13,6 +18,7 @@ from edgekit.passes.fuse.stock import (
     MergeReshapes,
     RemoveDeadNodes,
 )
+from edgekit.passes.fuse.swish import FuseSwish
 from edgekit.passes.fuse.transposes import CancelTransposes
 
 __all__ = ["FUSION"]
@@ -23,6 +29,13 @@ FUSION: tuple[Pass, ...] = (
     FoldConstants(),
     EliminateNoOps(),
     CancelTransposes(),
+    MergeClips(),
+    FuseHardSwish(),
+    FuseHardSigmoid(),
+    FuseSwish(),
+    FuseGelu(),
+    FuseLayerNorm(),
+    FusePixelShuffle(),
     FoldPad(),
     FoldAffine(),
     MergeReshapes(),

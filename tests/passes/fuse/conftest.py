@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from edgekit.core.types import Layout
@@ -80,3 +81,46 @@ def ops():
 def names():
     """The layers of a Model, in graph order."""
     return lambda model: [node.name for node in model.graph]
+
+
+class Speller:
+    """Writes a formula in any of the ways that exporters do: order, grouping, shape of figures, factors or divisors."""
+
+    def __init__(self, b: GraphBuilder, data: Any) -> None:
+        self.b, self._draw = b, data.draw
+
+    def figure(self, value: float) -> str:
+        shape = self._draw(st.sampled_from([(), (1,), (1, 1)]))
+        return self.b.constant(np.full(shape, value, np.float32))
+
+    def commuted(self, op_type: str, one: str, other: str) -> str:
+        return self.b.op(op_type, *self._draw(st.permutations([one, other])))
+
+    def scaled(self, x: str, by: float) -> str:
+        if self._draw(st.booleans()):
+            return self.b.op("Div", x, self.figure(1 / by))
+        return self.commuted("Mul", x, self.figure(by))
+
+    def shifted(self, x: str, by: float) -> str:
+        if self._draw(st.booleans()):
+            return self.b.op("Sub", x, self.figure(-by))
+        return self.commuted("Add", x, self.figure(by))
+
+    def product(self, *factors: str | float) -> str:
+        """The factors in any grouping; at least one of them is a value."""
+        parts = list(self._draw(st.permutations(factors)))
+        while len(parts) > 1:
+            at = self._draw(st.integers(0, len(parts) - 2))
+            match parts[at : at + 2]:
+                case [str() as one, str() as other]:
+                    parts[at : at + 2] = [self.commuted("Mul", one, other)]
+                case [str() as x, by] | [by, str() as x]:
+                    parts[at : at + 2] = [self.scaled(x, float(by))]
+                case [one, other]:
+                    parts[at : at + 2] = [float(one) * float(other)]
+        return str(parts[0])
+
+
+@pytest.fixture(scope="session")
+def spell() -> type[Speller]:
+    return Speller
