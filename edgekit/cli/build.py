@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import options
-from edgekit.cli.options import AsJson, Color, Debug, InputShape, ModelArgument, Normalize, Resize, Threads
+from edgekit.cli.options import (
+    AsJson,
+    Color,
+    CustomObjects,
+    Debug,
+    InputShape,
+    ModelArgument,
+    Normalize,
+    Resize,
+    Threads,
+    TrustModel,
+)
 
 __all__ = ["register"]
 
@@ -76,12 +87,8 @@ def _build(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Not the target's own.")] = None,
     input_shape: InputShape = None,
-    trust_model: Annotated[
-        bool, typer.Option("--trust-model", help="Allow code inside the model file (Keras Lambda layers) to run.")
-    ] = False,
-    custom_objects: Annotated[
-        str | None, typer.Option("--custom-objects", metavar="MODULE:NAME", help="A dictionary of custom Keras layers.")
-    ] = None,
+    trust_model: TrustModel = False,
+    custom_objects: CustomObjects = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="edgekit.toml", help="A recipe; flags win over it.")
     ] = None,

@@ -7,17 +7,31 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import options
-from edgekit.cli.options import AsJson, Debug, InputShape, ModelArgument
+from edgekit.cli.options import AsJson, CustomObjects, Debug, InputShape, ModelArgument, TrustModel
 
 __all__ = ["register"]
 
-_HELP = """Show a model's layers with shapes, parameters and MACs, and what each target can't take.
+_HELP = """Show a model's layers with shapes, parameters and MACs, how it fuses, and what each target can't take.
+
+Nothing is converted. The layers are those of the model as imported; targets are asked about it as it is fused, which
+is what a build compiles. Ends with 3 when some target can't take it, naming layer, operator and remedy.
 
 \b
-Example:  edgekit inspect model.onnx --target raspberry-pi-5
+Example:  edgekit inspect model.onnx --target raspberry-pi-5 --target intel-cpu
 
 \b
 Example:  edgekit inspect path/to/saved_model --target intel-cpu
+
+\b
+Example:  edgekit inspect model.onnx -t intel-cpu --json | jq '.targets[].unsupported[] | .layer, .op, .remedy'
+
+\b
+The document of --json:
+  inputs, outputs    name, shape (null: the batch), dtype, layout
+  layers             name, op, shape, params, macs, macs_share (0..1), live_bytes, unsupported_by
+  params, macs, weight_bytes, peak_bytes, peak_layer, ops {op: layers}
+  fusion             nodes_before, nodes_after, peak_bytes, rules {rule: how often it fired}
+  targets            target, unsupported [{layer, op, remedy}], memory_bytes (null: unknown)
 """
 
 
@@ -33,6 +47,8 @@ def _inspect(
         list[str] | None, typer.Option("--target", "-t", metavar="T", help="May be given again.")
     ] = None,
     input_shape: InputShape = None,
+    trust_model: TrustModel = False,
+    custom_objects: CustomObjects = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -42,7 +58,13 @@ def _inspect(
     from edgekit.pipeline.inspect import inspect
 
     with progress_display():
-        inspection = inspect(model, targets or [], input_shapes=options.input_shapes(input_shape) or {})
+        inspection = inspect(
+            model,
+            targets or [],
+            input_shapes=options.input_shapes(input_shape),
+            trust=trust_model,
+            custom_objects=custom_objects,
+        )
     if as_json:
         print_json({"schema_version": 1, **inspection.to_json()})
     else:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
-    "AsJson", "Color", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "Threads", "given",
-    "input_shapes",
+    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "Threads",
+    "TrustModel", "given", "input_shapes",
 ]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -26,6 +26,12 @@ Color = Annotated[str | None, typer.Option("--color", metavar="rgb|bgr", help="C
 InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Fix an input whose file leaves sizes open."),
+]
+TrustModel = Annotated[
+    bool, typer.Option("--trust-model", help="Allow code inside the model file (Keras Lambda layers) to run.")
+]
+CustomObjects = Annotated[
+    str | None, typer.Option("--custom-objects", metavar="MODULE:NAME", help="A dictionary of custom Keras layers.")
 ]
 ModelArgument = Annotated[
     str,

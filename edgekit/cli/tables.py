@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgekit.core.types import Gate, Measurement, Metric
     from edgekit.pipeline.validate import Validation
     from edgekit.report.build_report import BuildReport, Latency, TargetReport
-    from edgekit.report.inspection import Inspection
+    from edgekit.report.inspection import Fusion, Inspection, TargetFit
 
 __all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings", "print_validation"]
 
@@ -45,10 +45,29 @@ def print_inspection(inspection: Inspection) -> None:
         f"{inspection.params:,} parameters, {inspection.macs / 1e6:,.2f} M MACs, {inspection.weight_bytes:,} bytes of"
         f" weights, at most {inspection.peak_bytes:,} bytes of activations (at {escape(inspection.peak_layer)})"
     )
+    if inspection.fusion:
+        console.print(escape(_fusion(inspection.fusion)))
     for fit in inspection.targets:
-        console.print(f"{escape(fit.target)}: {'takes every layer' if fit.takes_all else 'can not take'}")
+        verdict = "takes every layer" if fit.takes_all else "can not take"
+        console.print(f"{escape(fit.target)}: {verdict}{_memory(fit, inspection)}")
         for layer in fit.unsupported:
             console.print(f"  {escape(layer.layer)} ({escape(layer.op)}): {escape(layer.remedy)}")
+
+
+def _fusion(fusion: Fusion) -> str:
+    fired = ", ".join(f"{rule} {count}" for rule, count in fusion.rules if count)
+    nodes = f"fused: {fusion.nodes_before} → {fusion.nodes_after} nodes"
+    return f"{nodes}: {fired}; at most {fusion.peak_bytes:,} bytes of activations" if fired else f"{nodes}, as it is"
+
+
+def _memory(fit: TargetFit, inspection: Inspection) -> str:
+    """The model's memory in float32 against the target's, where that is known."""
+    if not fit.memory_bytes:
+        return ""
+    peak = inspection.fusion.peak_bytes if inspection.fusion else inspection.peak_bytes
+    needed = inspection.weight_bytes + peak
+    share = f"; weights and activations in float32 are {100 * needed / fit.memory_bytes:.2g} % of its memory"
+    return f"{share}: [red]they do not fit[/]" if needed > fit.memory_bytes else share
 
 
 def print_validation(validation: Validation) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.core.digest import digest_file
-from edgekit.core.errors import BrokenPromiseError
+from edgekit.core.errors import BrokenPromiseError, EdgekitError
 from edgekit.core.types import Layout, TensorSpec, to_json
 from edgekit.formats.detection import detect
 from edgekit.formats.source import Source
@@ -31,6 +31,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     trust_model: bool = False,  # noqa: FBT001, FBT002 - a child's entry point: called by name from JSON
     custom_objects: str | None = None,
     seed: int = 0,
+    check: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Import the model file `source` and write `out`/model.onnx. Runs in a child process: the file may be hostile.
 
@@ -41,6 +42,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
         trust_model: run code that the file carries.
         custom_objects: "module:NAME" with the classes of custom Keras layers.
         seed: seed of the inputs on which the source and the Model are compared.
+        check: called with the path of the Model before that, to raise what speaks against it.
 
     Returns:
         {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "cut", "beside", "warnings"}; "cut" names
@@ -54,8 +56,18 @@ def import_model(  # noqa: PLR0917 - see trust_model
     """
     read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
     feeds = _probes(read.inputs, seed)
+    try:
+        model = _to_model(read, seed)
+    except Exception as error:
+        if not isinstance(error, EdgekitError):
+            # A network that its own framework can't run either is the file's fault, and this says so.
+            read.answer(feeds)
+        raise
+    written = Path(out) / "model.onnx"
+    model.save(written)
+    if check:
+        check(written)
     expected = read.answer(feeds)
-    model = _to_model(read, seed)
     answers = run(model, {spec.name: feeds[spec.name].astype(spec.dtype) for spec in model.inputs})
     difference = max_relative(answers, expected)
     if not difference <= PARITY_LIMIT:
@@ -64,7 +76,6 @@ def import_model(  # noqa: PLR0917 - see trust_model
             blame="edgekit",
             remedy="Report this with the model, or with the smallest part of it that shows it.",
         )
-    model.save(Path(out) / "model.onnx")
     return {
         "format": read.format,
         "parity": {"runtime": read.runtime, "max_relative": difference, "samples": len(next(iter(feeds.values())))},

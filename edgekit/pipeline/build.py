@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import Backend, load_backend
-from edgekit.core.errors import EdgekitError, UnsupportedOpError, UsageError, from_system
+from edgekit.core.errors import EdgekitError, UsageError, from_system
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.data.function import load_function
 from edgekit.pipeline.choose import choose
@@ -16,8 +16,9 @@ from edgekit.pipeline.folder import write_target
 from edgekit.pipeline.lock import Lock
 from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
-from edgekit.pipeline.stages import SourceModel, fuse, import_source, prepare_data
+from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
+from edgekit.pipeline.survey import survey
 from edgekit.pipeline.targets import Target, is_here, load_target
 from edgekit.pipeline.trial import Job, Judgement, TargetJob, Trial
 from edgekit.pipeline.zoo import NamedModel, find_model
@@ -63,16 +64,14 @@ def build(
     store = default_store()
     store.sweep()
 
-    original = import_source(store, named.path, parsed.model, parsed.run.seed)
-    refused = {target.name: error for target, backend in jobs if (error := _unsupported(target, backend, original))}
-    if len(refused) == len(jobs):
-        raise next(iter(refused.values()))
-    data = prepare_data(store, original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed)
-    job = Job(store, parsed, original, fuse(store, original, parsed.run.seed), data)
+    backends = {target.name: backend.name for target, backend in jobs}
+    seen = survey(store, named.path, parsed.model, parsed.run.seed, backends)
+    data = prepare_data(store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed)
+    job = Job(store, parsed, seen.original, seen.fused, data)
     check_baseline(job)
     reports = [
-        _failed(target, backend, refused[target.name])
-        if target.name in refused
+        _failed(target, backend, refusal)
+        if (refusal := seen.refusal(target.name))
         else _build_target(TargetJob(job, target, backend), named.name, folder, lock)
         for target, backend in jobs
     ]
@@ -191,19 +190,6 @@ def _want_data(recipe: Recipe, model: str) -> None:
             blame="the command line",
             remedy=f"Give some, or build unproven: edgekit build {model} --data FOLDER …, or --no-data",
         )
-
-
-def _unsupported(target: Target, backend: Backend, model: SourceModel) -> UnsupportedOpError | None:
-    rows = backend.unsupported(model.path)
-    if not rows:
-        return None
-    layer, op, remedy = rows[0]
-    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return UnsupportedOpError(
-        f"{target.name} can't take the layer {layer}: its operator {op} is not supported{more}",
-        blame="your model on this target",
-        remedy=remedy,
-    )
 
 
 def _same_model(recipe: Recipe, named: NamedModel) -> None:

@@ -1,35 +1,82 @@
-"""A model in hand, and what `edgekit inspect` answers: its layers, and what each target can't take of it."""
+"""A model in hand, and what `edgekit inspect` answers: its layers, how it fuses, and what each target can't take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.base import load_backend
 from edgekit.core.recipe import ModelSection
-from edgekit.ir.model import Model
-from edgekit.pipeline.stages import SourceModel, import_source
+from edgekit.core.types import from_json
+from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
+from edgekit.pipeline.survey import look, look_in_child
 from edgekit.pipeline.targets import load_target
 from edgekit.pipeline.zoo import find_model
-from edgekit.report.inspection import Inspection, inspect_model
+from edgekit.report.inspection import Fusion, Inspection, inspect_model
 
-__all__ = ["inspect", "load"]
+if TYPE_CHECKING:
+    from edgekit.ir.model import Model
+
+__all__ = ["inspect", "load", "look_closely"]
 
 
 def inspect(
-    model: str, targets: Sequence[str] = (), *, input_shapes: Mapping[str, Sequence[int]] | None = None
+    model: str,
+    targets: Sequence[str] = (),
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    trust: bool = False,
+    custom_objects: str | None = None,
 ) -> Inspection:
-    """Import a model (checked, and kept for the build that follows) and look at it; nothing is converted.
+    """Import and fuse a model (checked, and kept for the build that follows) and look at it; nothing is converted.
 
     Args:
         model: path of a model file, or the name of a model of the zoo.
         targets: names of targets, or paths of target files, to hold it against.
         input_shapes: static shapes for inputs whose file leaves sizes open.
+        trust: run code that the file carries (Keras Lambda layers).
+        custom_objects: "module:NAME" with the classes of custom Keras layers.
     """
     wanted = [load_target(name) for name in targets]
-    imported = _import(model, input_shapes)
-    unsupported = {target.name: load_backend(target.backend).unsupported(imported.path) for target in wanted}
-    return inspect_model(Model.load(imported.path), unsupported)
+    answer = look_in_child(
+        f"{__name__}:look_closely",
+        default_store(),
+        find_model(model).path,
+        _options(input_shapes, trust=trust, custom_objects=custom_objects),
+        {
+            "targets": {target.name: target.backend for target in wanted},
+            "memory": {target.name: target.memory_mib and target.memory_mib << 20 for target in wanted},
+        },
+    )
+    found: Inspection = from_json(Inspection, answer)
+    return found
+
+
+def look_closely(
+    store: str,
+    source: str,
+    options: Mapping[str, Any],
+    targets: Mapping[str, str],
+    memory: Mapping[str, int | None],
+) -> Inspection:
+    """`inspect` in its child, so that only one process waits for the onnx packages.
+
+    Args:
+        store, source, options: as for `survey.look`.
+        targets: target name → back end name.
+        memory: target name → bytes of memory, where known.
+    """
+    from edgekit.ir.model import Model
+
+    seen = look(store, source, options, seed=0, targets=targets, must_fit=False)
+    fused = seen.fused.report
+    rules = tuple((each["name"], each["fired"]) for each in fused["passes"])
+    return inspect_model(
+        Model.load(seen.original.path),
+        seen.unsupported,
+        memory=memory,
+        fusion=Fusion(fused["nodes_before"], fused["nodes_after"], fused["peak_bytes"], rules),
+    )
 
 
 def load(model: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Model:
@@ -39,9 +86,14 @@ def load(model: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None)
         model: path of a model file, or the name of a model of the zoo.
         input_shapes: static shapes for inputs whose file leaves sizes open.
     """
-    return Model.load(_import(model, input_shapes).path)
+    from edgekit.ir.model import Model
+
+    imported = import_source(default_store(), find_model(model).path, _options(input_shapes), seed=0)
+    return Model.load(imported.path)
 
 
-def _import(model: str, input_shapes: Mapping[str, Sequence[int]] | None) -> SourceModel:
-    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()})
-    return import_source(default_store(), find_model(model).path, options, seed=0)
+def _options(
+    input_shapes: Mapping[str, Sequence[int]] | None, *, trust: bool = False, custom_objects: str | None = None
+) -> ModelSection:
+    shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    return ModelSection(input_shapes=shapes, trust=trust, custom_objects=custom_objects)

@@ -10,11 +10,19 @@ from edgekit.core.types import from_json
 __all__ = ["compile_artifact", "fuse_model", "import_model"]
 
 
-def import_model(source: str, out: str, **options: Any) -> dict[str, Any]:
-    """Import, and add what the rest of the build asks of the model: see `_describe`."""
-    from edgekit.formats.importer import import_model as run
+def import_model(source: str, out: str, *, seed: int, needed_by: dict[str, str], **options: Any) -> dict[str, Any]:
+    """Import, and add what the rest of the build asks of the model: see `_describe`.
 
-    report = run(source=source, out=out, **options)
+    Args:
+        needed_by: target name → back end name: a model that none of these takes is refused before it is run.
+    """
+    from edgekit.formats.importer import import_model as run
+    from edgekit.pipeline.survey import refuse_early
+
+    def check(model: Path) -> None:
+        refuse_early(model, needed_by, seed)
+
+    report = run(source=source, out=out, seed=seed, check=check, **options)
     return {**report, **_describe(Path(out, "model.onnx"))}
 
 
@@ -53,6 +61,7 @@ def _describe(path: Path) -> dict[str, Any]:
         "digest": model.digest,
         "params": cost.params,
         "macs": cost.macs,
+        "peak_bytes": cost.peak_bytes,
         "activations": {
             str(value.name): ends.get(producer.op_type) if (producer := value.producer()) else None
             for value in model.graph.outputs

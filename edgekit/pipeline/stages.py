@@ -76,8 +76,14 @@ class Data:
         return self.entry.file(f"{split}.labels.npz") if self.labelled else None
 
 
-def import_source(store: Store, source: Path, options: ModelSection, seed: int) -> SourceModel:
-    """Import the model, a file or a folder, checked against its own framework."""
+def import_source(
+    store: Store, source: Path, options: ModelSection, seed: int, *, needed_by: Mapping[str, str] | None = None
+) -> SourceModel:
+    """Import the model, a file or a folder, checked against its own framework.
+
+    Args:
+        needed_by: target name → back end name: a model that none of these takes is refused before it is run.
+    """
     from edgekit.data.fingerprint import fingerprint
     from edgekit.formats import detect
 
@@ -101,6 +107,7 @@ def import_source(store: Store, source: Path, options: ModelSection, seed: int) 
                 "trust_model": options.trust,
                 "custom_objects": options.custom_objects,
                 "seed": seed,
+                "needed_by": needed_by or {},
             },
             what=f"importing {source.name}",
             blame="your model",

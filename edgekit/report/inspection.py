@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.types import TensorSpec, to_json
-from edgekit.ir.cost import ModelCost, model_cost
-from edgekit.ir.model import Model
 
-__all__ = ["Inspection", "LayerRow", "TargetFit", "UnsupportedLayer", "inspect_model"]
+if TYPE_CHECKING:
+    from edgekit.ir.cost import ModelCost
+    from edgekit.ir.model import Model
+
+__all__ = ["Fusion", "Inspection", "LayerRow", "TargetFit", "UnsupportedLayer", "inspect_model"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,17 @@ class UnsupportedLayer:
 
 @dataclass(frozen=True)
 class TargetFit:
-    """What a target can't take of the model; nothing when it takes all of it."""
+    """What a target can't take of the fused model; nothing when it takes all of it.
+
+    Attributes:
+        target: its name.
+        unsupported: the layers.
+        memory_bytes: all the memory that the target has, or None where its file doesn't say.
+    """
 
     target: str
     unsupported: tuple[UnsupportedLayer, ...]
+    memory_bytes: int | None = None
 
     @property
     def takes_all(self) -> bool:
@@ -61,16 +70,33 @@ class TargetFit:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """What fusion makes of the model: the graph that is compiled.
+
+    Attributes:
+        nodes_before, nodes_after: how many nodes it had, and has.
+        peak_bytes: its largest activation memory.
+        rules: every rule with how often it fired.
+    """
+
+    nodes_before: int
+    nodes_after: int
+    peak_bytes: int
+    rules: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A model at a glance.
 
     Attributes:
         inputs, outputs: the model's specs.
-        layers: in graph order.
+        layers: as imported, in graph order.
         params, macs, weight_bytes: totals.
         peak_bytes, peak_layer: the largest activation memory, and the layer where it is needed.
         ops: how many layers of each operator, the most frequent first.
         targets: how the model fits each target that was asked about.
+        fusion: how it is fused before it is compiled; None where that was not looked at.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -83,6 +109,7 @@ class Inspection:
     peak_layer: str
     ops: tuple[tuple[str, int], ...]
     targets: tuple[TargetFit, ...]
+    fusion: Fusion | None = None
 
     @property
     def unsupported(self) -> tuple[UnsupportedLayer, ...]:
@@ -90,19 +117,30 @@ class Inspection:
         return tuple(layer for fit in self.targets for layer in fit.unsupported)
 
     def to_json(self) -> dict[str, Any]:
-        """The inspection as plain JSON types; `ops` as an object."""
-        return {**to_json(self), "ops": dict(self.ops)}
+        """The inspection as plain JSON types; `ops` and `fusion.rules` as objects."""
+        fusion = self.fusion and {**to_json(self.fusion), "rules": dict(self.fusion.rules)}
+        return {**to_json(self), "ops": dict(self.ops), "fusion": fusion}
 
 
-def inspect_model(model: Model, unsupported: Mapping[str, Sequence[tuple[str, str, str]]] | None = None) -> Inspection:
+def inspect_model(
+    model: Model,
+    unsupported: Mapping[str, Sequence[tuple[str, str, str]]] | None = None,
+    *,
+    memory: Mapping[str, int | None] | None = None,
+    fusion: Fusion | None = None,
+) -> Inspection:
     """Inspect `model`; runs and converts nothing.
 
     Args:
         model: the Model.
         unsupported: for each target's name what its back end's `Backend.unsupported` says: (layer, op, remedy) each.
+        memory: for a target's name the bytes of memory that it has.
+        fusion: what fusion makes of the model.
     """
+    from edgekit.ir.cost import model_cost
+
     fits = tuple(
-        TargetFit(target, tuple(UnsupportedLayer(*each) for each in found))
+        TargetFit(target, tuple(UnsupportedLayer(*each) for each in found), (memory or {}).get(target))
         for target, found in (unsupported or {}).items()
     )
     cost = model_cost(model)
@@ -117,6 +155,7 @@ def inspect_model(model: Model, unsupported: Mapping[str, Sequence[tuple[str, st
         peak_layer=cost.peak_layer,
         ops=_histogram(cost),
         targets=fits,
+        fusion=fusion,
     )
 
 

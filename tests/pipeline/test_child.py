@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from edgekit.core import errors, events
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError
 from edgekit.core.process import Limits
-from edgekit.pipeline.child import call
+from edgekit.pipeline.child import call, in_process
 
 _STAGE = """
 import os, signal, sys, time
@@ -24,6 +25,7 @@ from edgekit.core import errors, events
 def double(value, where): return {"value": 2 * value, "where": where, "path": Path("a/b")}
 def refuse(error): raise getattr(errors, error)("the cause", blame="your data", remedy="Run: edgekit fix")
 def stumble(): return {}["missing"]
+def whoami(): return os.getpid()
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
 def leave(): os._exit(7)
 def quit_early(): sys.exit('enough')
@@ -159,3 +161,13 @@ def test_it_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "tmp").mkdir()
     _call("environment")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_is_in_a_child_already_starts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    with in_process():
+        assert _call("whoami") == os.getpid()
+        assert _call("double", value=21, where=tmp_path) == {"value": 42, "where": str(tmp_path), "path": "a/b"}
+        with pytest.raises(InvalidInputError, match="the cause"):
+            _call("refuse", error="InvalidInputError")
+    assert _call("whoami") != os.getpid()

@@ -29,10 +29,12 @@ def refuse_foreign_ops(proto: onnx.ModelProto) -> None:
         UnsupportedOpError: names layer, operator and remedy.
     """
     for node in _nodes(proto.graph.node):
+        # A node may have no name, but not no output.
+        name = node.name or next(iter(node.output), "?")
         if node.domain not in _STANDARD:
-            raise _op_error(node.name, f"{node.domain}.{node.op_type}", "is not part of the ONNX standard")
+            raise _op_error(name, f"{node.domain}.{node.op_type}", "is not part of the ONNX standard")
         if not onnx.defs.has(node.op_type):
-            raise _op_error(node.name, node.op_type, "is unknown to ONNX")
+            raise _op_error(name, node.op_type, "is unknown to ONNX")
 
 
 def refuse_what_is_left(model: ir.Model) -> None:
