@@ -9,7 +9,8 @@
 set -euo pipefail
 
 checkout=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-venv=${EDGEKIT_VENV:-$checkout/.venv}
+venv_setting=${venv_setting:-EDGEKIT_VENV} # the variable that names another folder
+venv=${!venv_setting:-$checkout/${venv_default:-.venv}}
 [[ $venv == /* ]] || venv=$PWD/$venv
 mark=$venv/.edgekit-environment # what we made ourselves, and may therefore remove
 NEEDED_KIB=$((4 * 1024 * 1024))
@@ -40,7 +41,7 @@ make_environment() {
   local name=$1 packages=$mark/packages lock_digest
   lock_digest=$(sha256sum <"$checkout/envs/edgekit.lock")
   if [[ ! -f $packages || $(<"$packages") != "$lock_digest $venv" ]]; then
-    make_empty
+    make_empty "a few minutes, 3 GB"
     install_lock edgekit
     echo "$lock_digest $venv" >"$packages"
   fi
@@ -52,18 +53,18 @@ make_environment() {
   say "the environment is ready: $venv"
 }
 
-make_empty() {
+make_empty() { # make_empty COST: what to say of the time and the space that it will take
   local python
   python=$(find_python)
   if [[ -e $venv && ! -d $mark && -n $(ls -A "$venv") ]]; then
-    fail 2 "$venv is there already and was not made by this script. Remove it, or name another folder in EDGEKIT_VENV."
+    fail 2 "$venv is there already and was not made by this script. Remove it, or name another folder in $venv_setting."
   fi
-  mkdir -p "$mark" || fail 2 "$venv can't be made. Name another folder in EDGEKIT_VENV."
+  mkdir -p "$mark" || fail 2 "$venv can't be made. Name another folder in $venv_setting."
   # The stamps go first and the mark stays: an interrupted removal is neither ready nor somebody else's.
   find "$mark" -type f -delete
   find "$venv" -mindepth 1 -maxdepth 1 ! -path "$mark" -exec rm -rf {} +
   enough_space
-  say "first call: making the pinned environment in $venv (a few minutes, 3 GB)"
+  say "first call: making the pinned environment in $venv ($1)"
   "$python" -m venv --without-pip "$venv" ||
     fail 10 "$python can't make virtual environments. On Debian: apt install python3.11-venv"
   echo "$python" >"$mark/made-by"
@@ -85,7 +86,7 @@ find_python() {
 enough_space() {
   local free
   free=$(df -Pk "$venv" | awk 'END { print $4 }')
-  ((free >= NEEDED_KIB)) || fail 2 "$venv has $((free / 1024)) MiB free, and the environment needs $((NEEDED_KIB / 1024)). Name a roomier place in EDGEKIT_VENV."
+  ((free >= NEEDED_KIB)) || fail 2 "$venv has $((free / 1024)) MiB free, and the environment needs $((NEEDED_KIB / 1024)). Name a roomier place in $venv_setting."
 }
 
 install_lock() {

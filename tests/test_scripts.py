@@ -22,7 +22,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHELL_SCRIPTS = ["scripts/edgekit", "scripts/test", "scripts/lock", "scripts/environment.sh", ".ci/run"]
+SHELL_SCRIPTS = [
+    "scripts/edgekit",
+    "scripts/test",
+    "scripts/lock",
+    "scripts/environment.sh",
+    "scripts/torch-environment",
+    ".ci/run",
+]
 
 PYPROJECT = """
 [build-system]

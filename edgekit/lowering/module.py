@@ -12,7 +12,7 @@ import tensorflow as tf
 from edgekit.core.types import Layout, TensorSpec, permutation
 from edgekit.ir import Model
 from edgekit.lowering.layout import Laid
-from edgekit.lowering.naming import scope_names
+from edgekit.lowering.naming import legal_name, scope_names
 from edgekit.lowering.node import Node
 from edgekit.lowering.registry import Entry, entry
 
@@ -94,7 +94,7 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
             array = value.const_value.numpy()
             name = value.name or ""
             if array.size > 1 and array.dtype.kind == "f" and name not in self.weights:
-                self.weights[name] = tf.Variable(array, trainable=index not in found.frozen, name=name)
+                self.weights[name] = tf.Variable(array, trainable=index not in found.frozen, name=legal_name(name))
 
     def _output(self, values: dict[str, Laid], spec: TensorSpec) -> Any:
         logical = next(output for output in self._model_outputs if output.name == spec.name)

@@ -6,7 +6,7 @@ import re
 
 from edgekit.ir import Model
 
-__all__ = ["scope_names"]
+__all__ = ["legal_name", "scope_names"]
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-/]")
 
@@ -17,7 +17,7 @@ def scope_names(model: Model) -> dict[str, str]:
     taken: set[str] = set()
     for node in model.graph:
         assert node.name is not None
-        scope = base = _legal(node.name)
+        scope = base = legal_name(node.name)
         number = 0
         while scope.lower() in taken:  # TensorFlow compares scopes without case
             number += 1
@@ -27,6 +27,7 @@ def scope_names(model: Model) -> dict[str, str]:
     return scopes
 
 
-def _legal(name: str) -> str:
+def legal_name(name: str) -> str:
+    """`name` with what TensorFlow takes in the name of a scope or a variable, which is not unique then."""
     scope = re.sub(r"/+", "/", _ILLEGAL.sub("_", name)).strip("/")
     return scope if scope[:1].isalnum() else f"layer_{scope.lstrip('_.-')}"

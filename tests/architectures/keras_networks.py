@@ -1,7 +1,7 @@
 """The same kinds of networks in Keras 3, random weights, saved as .keras files with Keras' own answers.
 
-Usage: keras_networks.py FOLDER. For each network it writes <name>-keras.keras, and <name>-keras.npz with inputs under
-their names and Keras' answers under "output:<place>".
+Usage: keras_networks.py FOLDER. For each network it writes <name>-keras.keras, and an .npz of inputs ("input:<place>")
+and Keras' own answers ("output:<place>").
 """
 
 from __future__ import annotations
@@ -131,11 +131,12 @@ def save(name: str, folder: Path) -> None:
     random = np.random.default_rng(0)
     network = NETWORKS[name]()
     randomise(network, random)
-    samples = {tensor.name: _samples(tensor, random) for tensor in network.inputs}
-    answers = network(list(samples.values()), training=False)
+    samples = [_samples(tensor, random) for tensor in network.inputs]
+    answers = network(samples if len(samples) > 1 else samples[0], training=False)
     answers = answers if isinstance(answers, Sequence) else [answers]
-    named = {f"output:{i}": np.asarray(value) for i, value in enumerate(answers)}
-    np.savez(folder / f"{name}-keras.npz", **samples, **named)  # type: ignore[arg-type]
+    given = {f"input:{i}": value for i, value in enumerate(samples)}
+    wanted = {f"output:{i}": np.asarray(value) for i, value in enumerate(answers)}
+    np.savez(folder / f"{name}-keras.npz", **given, **wanted)  # type: ignore[arg-type]
     network.save(folder / f"{name}-keras.keras")
 
 

@@ -2,8 +2,8 @@
 """Networks of today's mobile models in PyTorch, random weights, exported to ONNX by both of PyTorch's exporters.
 
 Usage: torch_networks.py FOLDER. Runs in the environment that scripts/torch-environment makes; knows nothing of edgekit.
-For each network it writes <name>-torchscript.onnx and <name>-dynamo.onnx, each with an .npz of inputs under their names
-and PyTorch's own answers under "output:<place>".
+For each network it writes <name>-torchscript.onnx and <name>-dynamo.onnx, each with an .npz of inputs ("input:<place>")
+and PyTorch's own answers ("output:<place>").
 """
 
 from __future__ import annotations
@@ -271,10 +271,11 @@ def export(name: str, folder: Path) -> None:
     with torch.no_grad():
         answers = network(*samples.values())
     answers = answers if isinstance(answers, tuple) else (answers,)
-    named = {f"output:{i}": value.numpy() for i, value in enumerate(answers)}
+    given = {f"input:{i}": value.numpy() for i, value in enumerate(samples.values())}
+    wanted = {f"output:{i}": value.numpy() for i, value in enumerate(answers)}
     one = tuple(value[:1] for value in samples.values())
     for exporter in ("torchscript", "dynamo"):
-        np.savez(folder / f"{name}-{exporter}.npz", **{key: value.numpy() for key, value in samples.items()}, **named)
+        np.savez(folder / f"{name}-{exporter}.npz", **given, **wanted)
         torch.onnx.export(
             network,
             one,
