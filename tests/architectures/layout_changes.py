@@ -2,8 +2,8 @@
 
 TFLite computes in NHWC, so a Transpose between that and NCHW moves nothing. What is left is asked for by the network:
 
-- attention: queries, keys and values go from (tokens, heads) to (heads, tokens), three a block, and the answer goes back.
-  That the keys are multiplied transposed costs nothing: BATCH_MATMUL does that itself.
+- attention: queries, keys and values go from (tokens, heads) to (heads, tokens), three a block, and the answer goes
+  back. That the keys are multiplied transposed costs nothing: BATCH_MATMUL does that itself.
 """
 
 from __future__ import annotations

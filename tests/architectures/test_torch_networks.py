@@ -1,4 +1,4 @@
-"""Today's mobile networks through both of PyTorch's exporters reach both back ends, exact, and without needless TRANSPOSE."""
+"""Today's mobile networks through both of PyTorch's exporters reach both back ends, exact and without detours."""
 
 from __future__ import annotations
 
