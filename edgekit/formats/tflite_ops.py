@@ -12,7 +12,7 @@ __all__ = ["TFLITE_CONVERTERS"]
 
 
 def _convert_gelu(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
-    """x · ½(1 + erf(x / √2)), or, as an approximation, x · ½(1 + tanh(√(2/π) (x + 0.044715 x³)))."""
+    """GELU is x · ½(1 + erf(x / √2)), or, as an approximation, x · ½(1 + tanh(√(2/π) (x + 0.044715 x³)))."""
     x, output = node.input[0], node.output[0]
     shape, dtype = graph.get_shape(output), graph.get_dtype(output)
     graph.remove_node(node.name)
