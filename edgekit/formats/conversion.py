@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.errors import UnsupportedOpError
+from edgekit.core.errors import EdgekitError, UnsupportedOpError
 from edgekit.formats.gru import GRU_CONVERTERS
+from edgekit.formats.tflite_ops import TFLITE_CONVERTERS
 
 if TYPE_CHECKING:
     import onnx
@@ -49,10 +50,25 @@ def inline_functions(graph_def: Any, inputs: Sequence[str], outputs: Sequence[st
         inputs, outputs: names of tensors ("node:0").
     """
     import tensorflow as tf
-    from tf2onnx import tf_loader
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
+    from tensorflow.python.framework.convert_to_constants import disable_lower_using_switch_merge
+    from tensorflow.python.grappler import tf_optimizer
 
+    config = config_pb2.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.min_graph_nodes = -1
+    options.optimizers[:] = ["constfold", "function", "dependency"]
+    options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
+    # With a second implementation for another device, a function would stay a call.
+    for function in graph_def.library.function:
+        function.attr.pop("api_implements", None)
+    # Branches and loops stay whole: tf2onnx knows recurrent layers by them.
     with tf.Graph().as_default():
-        return tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
+        meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=disable_lower_using_switch_merge(graph_def))
+    ends = meta_graph_pb2.CollectionDef()
+    ends.node_list.value.extend([*inputs, *outputs])
+    meta_graph.collection_def["train_op"].CopyFrom(ends)
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
 def convert_graph(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> onnx.ModelProto:
@@ -85,7 +101,10 @@ def convert_tflite(content: bytes) -> onnx.ModelProto:
         try:
             with open(memory, "wb", closefd=False) as stream:
                 stream.write(content)
-            return tfonnx.process_tf_graph(None, opset=_OPSET, tflite_path=f"/proc/self/fd/{memory}")
+            path = f"/proc/self/fd/{memory}"
+            return tfonnx.process_tf_graph(
+                None, opset=_OPSET, tflite_path=path, custom_op_handlers=dict(TFLITE_CONVERTERS)
+            )
         finally:
             os.close(memory)
 
@@ -113,12 +132,17 @@ def _converted(convert: Callable[[], Any]) -> onnx.ModelProto:
     import onnx
     from tf2onnx import optimizer
 
+    from edgekit.passes.normalise.support import refuse_foreign_ops
+
     stages = {name: stage for name, stage in optimizer._get_optimizers().items() if name != "remove_back_to_back"}  # noqa: SLF001
     stages["optimize_transpose"] = _plain_transpose_optimizer
     try:
         graph = optimizer.optimize_graph(convert(), catch_errors=False, optimizers=stages)
         proto: onnx.ModelProto = graph.make_model("edgekit")
+        refuse_foreign_ops(proto)
         onnx.checker.check_model(proto, full_check=True)
+    except EdgekitError:
+        raise
     except Exception as error:
         raise UnsupportedOpError(
             f"the model has an op without an ONNX form: {' '.join(str(error).split())[:300]}",

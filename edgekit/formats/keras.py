@@ -14,9 +14,9 @@ from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats.layer_names import unique_names
 from edgekit.formats.scan import scan_keras_file
 from edgekit.formats.sizes import fill_sizes
-from edgekit.formats.source import Source, check_weights
+from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe, undeclared_state
 from edgekit.formats.tracing import trace
-from edgekit.ir.run import Arrays, probe_specs
+from edgekit.ir.run import Arrays
 
 __all__ = ["read_keras"]
 
@@ -47,12 +47,13 @@ def read_keras(
     if not trust_model:
         scan_keras_file(path, classes)
     library, model = _load(path, classes, trust_model=trust_model)
+    _refuse_state(path, model)
     check_weights({getattr(w, "path", w.name): w.numpy() for w in model.weights})
     inputs = _inputs(model, input_shapes)
     outputs = _output_names(model, taken={spec.name for spec in inputs})
     answer = functools.partial(_answer, path, model, inputs, outputs)
     # What Keras itself can't run is the file's fault; what goes wrong after that is ours.
-    answer(probe_specs(inputs, seed=0, samples=1))
+    answer(smallest_probe(inputs))
     proto, layers = trace(library, model, inputs, outputs)
     return Source(
         file_format,
@@ -68,10 +69,13 @@ def read_keras(
 def _answer(path: Path, model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[str], feeds: Arrays) -> Arrays:
     import tensorflow as tf
 
-    arguments = [feeds[spec.name] for spec in inputs]
-    try:
+    def call(batch: Arrays) -> Arrays:
+        arguments = [batch[spec.name] for spec in inputs]
         answers = model(arguments[0] if len(arguments) == 1 else arguments, training=False)
         return dict(zip(outputs, [tensor.numpy() for tensor in tf.nest.flatten(answers)], strict=True))
+
+    try:
+        return by_batch(inputs, feeds, call)
     except Exception as error:
         raise InvalidInputError(
             f"Keras itself can't run {path}: {' '.join(str(error).split())[:300]}",
@@ -123,6 +127,17 @@ def _load_error(path: Path, first: Exception, second: Exception) -> EdgekitError
         if unknown
         else 'Save it again in the current format:\n    model.save("model.keras")',
     )
+
+
+def _refuse_state(path: Path, model: Any) -> None:
+    # The generators that Keras 3 gives Dropout are stateful too, but not asked at inference.
+    layers = (layer for layer in model._flatten_layers() if getattr(layer, "stateful", False))  # noqa: SLF001
+    layer = next((layer for layer in layers if layer is not model), None)
+    if layer is not None:
+        kind = type(layer).__name__
+        raise undeclared_state(
+            f"{path} keeps state between calls: the layer {layer.name!r} is a {kind} with stateful=True"
+        )
 
 
 def _inputs(model: Any, input_shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:

@@ -18,7 +18,8 @@ __all__ = ["pruned_graph", "scan_inference", "scan_restore"]
 
 # Operators with side effects by TensorFlow's own account, of which these only read variables, draw numbers, or call.
 _HARMLESS = {
-    "Assert", "Case", "CheckNumerics", "CheckNumericsV2", "Empty", "GuaranteeConst", "If", "Multinomial", "RandomGamma",
+    "Assert", "Case", "CheckNumerics", "CheckNumericsV2", "DisableCopyOnRead", "Empty",
+    "GuaranteeConst", "If", "Multinomial", "RandomGamma",
     "RandomPoissonV2", "RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "ReadVariableOp",
     "ResourceGather", "ResourceGatherNd", "StatefulPartitionedCall", "TensorArrayV3", "TensorArrayGatherV3",
     "TensorArrayReadV3", "TensorArrayScatterV3", "TensorArraySizeV3", "TensorArrayWriteV3", "TruncatedNormal",

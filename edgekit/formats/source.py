@@ -55,18 +55,18 @@ def smallest_probe(specs: Sequence[TensorSpec]) -> Arrays:
 
 
 def by_batch(
-    specs: Sequence[TensorSpec], feeds: Arrays, run: Callable[[Arrays], Arrays], open_batch: int = 1
+    specs: Sequence[TensorSpec], feeds: Arrays, run: Callable[[Arrays], Arrays], open_batch: int | None = None
 ) -> Arrays:
-    """What `run` answers for all samples, given the batches that the inputs fix, or else `open_batch` samples at once.
+    """What `run` answers for all samples, in the batches that the inputs fix, or else `open_batch` (None: all) at once.
 
     Args:
         specs: the inputs.
         feeds: inputs by name, with a leading sample axis.
         run: answers one batch.
     """
-    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or open_batch
     shaped = {spec.name for spec in specs if spec.shape}
     samples = max((len(feeds[name]) for name in shaped), default=1)
+    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or open_batch or samples
     parts = [
         run({name: value[at : at + batch] if name in shaped else value for name, value in feeds.items()})
         for at in range(0, samples, batch)

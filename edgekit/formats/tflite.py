@@ -139,7 +139,7 @@ def _answer(network: _Network, feeds: Arrays) -> Arrays:
         for spec, index in network.inputs:
             interpreter.resize_tensor_input(index, spec.with_batch(1))
         interpreter.allocate_tensors()
-        return by_batch(specs, feeds, functools.partial(_invoke, interpreter, network))
+        return by_batch(specs, feeds, functools.partial(_invoke, interpreter, network), 1)
     except Exception as error:
         raise InvalidInputError(
             f"ai-edge-litert itself can't run {network.path}: {' '.join(str(error).split())[:300]}",

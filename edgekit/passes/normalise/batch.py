@@ -31,7 +31,7 @@ def free_batch(model: Model, seed: int) -> Model:
     batches = {value.shape[0] if value.shape else None for value in model.graph.inputs}
     batch = batches.pop() if len(batches) == 1 else None
     if isinstance(batch, int):
-        for unname_reshapes in (_batch_in_front, _batch_where_it_is):
+        for unname_reshapes in (_batch_in_front, _batch_where_it_is, _batch_in_open_axes):
             free = Model(model.proto.clone())
             _unname_batch(free.graph, shapes, batch)
             unname_reshapes(free, shapes, batch)
@@ -81,11 +81,18 @@ def _batch_in_front(free: Model, shapes: Shapes, batch: int) -> None:
         _open_axis(free.graph, node, [0 if kept else -1, *target[1:]])
 
 
-def _batch_where_it_is(free: Model, shapes: Shapes, batch: int) -> None:
+def _batch_in_open_axes(free: Model, shapes: Shapes, batch: int) -> None:
+    """Reshapes keep the axis that they leave open themselves: heads of attention merge with the batch, and part."""
+    _batch_where_it_is(free, shapes, batch, keep_open=True)
+
+
+def _batch_where_it_is(free: Model, shapes: Shapes, batch: int, *, keep_open: bool = False) -> None:
     """Reshapes leave that axis open which begins where the batch does in their input, second in recurrent cells."""
     for node, target in _reshapes(free.graph, shapes):
-        data = node.inputs[0]
+        data, shape = node.inputs
         assert data is not None
+        if keep_open and shape is not None and shape.const_value is not None and -1 in shape.const_value.numpy():
+            continue
         single, double = shapes[data.name or ""], known_shapes(free.proto, 2 * batch).get(data.name or "", ())
         changed = [axis for axis, pair in enumerate(zip(single, double, strict=False)) if pair[0] != pair[1]]
         if len(changed) != 1:
@@ -93,7 +100,9 @@ def _batch_where_it_is(free: Model, shapes: Shapes, batch: int) -> None:
         before = math.prod(single[: changed[0]])
         axes = [axis for axis, size in enumerate(target) if math.prod(target[:axis]) == before and size % batch == 0]
         if axes:
-            _open_axis(free.graph, node, [-1 if axis == axes[0] else size for axis, size in enumerate(target)])
+            # What ends in features, (steps · batch, features), has its batch right before them.
+            opened = axes[0] if axes[0] < len(target) - 1 or len(target) == 1 else axes[0] - 1
+            _open_axis(free.graph, node, [-1 if axis == opened else size for axis, size in enumerate(target)])
 
 
 def _reshapes(graph: ir.Graph, shapes: Shapes) -> Iterator[tuple[ir.Node, tuple[int, ...]]]:
