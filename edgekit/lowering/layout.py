@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.node import Shape
 
-__all__ = ["Laid", "broadcast", "channels_last", "reshaped"]
+__all__ = ["AxisGroup", "Laid", "axis_groups", "broadcast", "channels_last", "reshaped"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Laid:
         """The same bytes with the logical axes in another order: axis i was axis `axes[i]`."""
         source, axes = self.unflattened(), tuple(axes)
         shape = tuple(source.shape[axis] for axis in axes)
-        return replace(source, shape=shape, order=tuple(axes.index(axis) for axis in source.order))
+        order = tuple(axes.index(axis) for axis in source.order)
+        return replace(source, shape=shape, order=order, constant=False)
 
     def in_logical_order(self) -> Any:
         """The TensorFlow tensor as ONNX sees it."""
@@ -122,6 +123,44 @@ def reshaped(value: Any, shape: Sequence[int | None]) -> Any:
     if sizes.count(-1) == 1 and None not in known:
         sizes[sizes.index(-1)] = math.prod(known) // math.prod(size for size in sizes if size != -1)
     return tf.reshape(value, sizes)
+
+
+class AxisGroup(NamedTuple):
+    """Neighbouring axes that a reshape makes into others."""
+
+    before: list[int]
+    after: list[int]
+
+
+def axis_groups(before: Shape, after: Shape) -> list[AxisGroup]:
+    """The smallest groups of axes that hold the same number of elements before and after a reshape, in order.
+
+    A size that is not known closes all that is in front of it into one group; what only one side has as axes of size 1
+    belongs to the group in front.
+    """
+    groups: list[AxisGroup] = []
+    i, j = len(before), len(after)
+    while i and j:
+        high_i, high_j = i, j
+        i, j = i - 1, j - 1
+        left, right = before[i], after[j]
+        while left is not None and right is not None and left != right:
+            if left < right:
+                i -= 1
+                left = _times(left, before[i])
+            else:
+                j -= 1
+                right = _times(right, after[j])
+        if left is None or right is None:
+            i = j = 0
+        groups.append(AxisGroup(list(range(i, high_i)), list(range(j, high_j))))
+    if groups:
+        groups[-1].before[:0], groups[-1].after[:0] = range(i), range(j)
+    return groups[::-1]
+
+
+def _times(size: int, other: int | None) -> int | None:
+    return None if other is None else size * other
 
 
 def broadcast(operands: Sequence[Laid]) -> tuple[list[Any], tuple[int, ...]]:

@@ -202,8 +202,6 @@ REFUSED: dict[str, tuple[onnx.NodeProto, dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "computed bound": (make_node("Clip", ["x", "", "w"], ["y"], "odd"), {"x": (2, 3), "w": ()}, {}),
-    "negative padding": (make_node("Pad", ["x", "p"], ["y"], "odd"), {"x": (2, 3)}, {"p": ints(0, -1, 0, 0)}),
-    "edge padding": (make_node("Pad", ["x", "p"], ["y"], "odd", mode="edge"), {"x": (2, 3)}, {"p": ints(0, 1, 0, 0)}),
 }  # fmt: skip
 
 

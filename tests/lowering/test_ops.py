@@ -268,6 +268,9 @@ PADS: Cases = {
     "value": ({}, {"p": ints(0, 0, 1, 2, 0, 0, 3, 0), "v": np.float32(1.5)}),
     "axes": ({}, {"p": ints(1, 2), "": None, "a": ints(-2)}),
     "reflect": ({"mode": "reflect"}, {"p": ints(0, 0, 1, 2, 0, 0, 3, 0)}),
+    "edge": ({"mode": "edge"}, {"p": ints(0, 0, 1, 2, 0, 0, 3, 0)}),
+    "wrap": ({"mode": "wrap"}, {"p": ints(0, 0, 1, 2, 0, 0, 3, 0)}),
+    "negative": ({}, {"p": ints(0, 0, -1, 2, 0, 0, 3, -2)}),
 }
 
 

@@ -26,16 +26,16 @@ def relu(_node: Node, x: Laid) -> Laid:
 @lowers("Clip", constants=(1, 2))
 def clip(_node: Node, x: Laid, low: Array | None = None, high: Array | None = None) -> Laid:
     """Bounds; (0, 6) and (0, ∞) are the activations that TFLite fuses."""
-    bounds = (None if low is None else float(low), None if high is None else float(high))
-    if bounds == (0.0, 6.0):
+    bounds = (None if low is None else low.item(), None if high is None else high.item())
+    if bounds == (0.0, 6.0) and x.value.dtype.is_floating:
         return x.like(tf.nn.relu6(x.value))
     if bounds == (0.0, None):
         return x.like(tf.nn.relu(x.value))
     value = x.value
-    if bounds[1] is not None:
-        value = tf.minimum(value, bounds[1])
     if bounds[0] is not None:
         value = tf.maximum(value, bounds[0])
+    if bounds[1] is not None:
+        value = tf.minimum(value, bounds[1])
     return x.like(value)
 
 

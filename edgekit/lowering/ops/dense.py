@@ -33,17 +33,29 @@ def gemm(node: Node, a: Laid, b: Laid, c: Laid | None = None) -> Laid:
 @lowers("MatMul")
 def matmul(node: Node, a: Laid, b: Laid) -> Laid:
     """Matrix product with numpy's broadcasting."""
-    left, right = _take_up_flattening(a, _value(b), constant=b.constant and b.rank == 2)
+    if a.flattened is not None:
+        left, right = _take_up_flattening(a, _value(b), constant=b.constant and b.rank == 2)
+        return Laid.logical(tf.matmul(left, right), node.output_shape)
+    left, left_lies = _matrix(a)
+    right, right_lies = _matrix(b)
     if a.rank == 1:
         left = left[None, :]
     if b.rank == 1:
         right = right[:, None]
-    product = tf.matmul(left, right)
+    product = tf.matmul(left, right, transpose_a=left_lies, transpose_b=right_lies)
     if a.rank == 1:
         product = tf.squeeze(product, -2)
     if b.rank == 1:
         product = tf.squeeze(product, -1)
     return Laid.logical(product, node.output_shape)
+
+
+def _matrix(operand: Laid) -> tuple[Any, bool]:
+    """The operand, and whether its matrices lie on their side: a product takes them so."""
+    turned = (*range(operand.rank - 2), operand.rank - 1, operand.rank - 2)
+    if operand.rank >= 2 and operand.order == turned:
+        return operand.value, True
+    return operand.in_logical_order(), False
 
 
 def _take_up_flattening(a: Laid, weight: Any, *, constant: bool) -> tuple[Any, Any]:

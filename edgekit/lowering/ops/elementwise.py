@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
-import numpy as np
+import onnx_ir as ir
 
+from edgekit.lowering import curves
 from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid, broadcast
 from edgekit.lowering.node import Node
@@ -28,13 +29,24 @@ _UNARY = {
     "Sin": "sin",
     "Sqrt": "sqrt",
 }
+# TFLite has no op for these.
+_COMPOSED = {
+    "Acos": curves.acos,
+    "Acosh": curves.acosh,
+    "Asin": curves.asin,
+    "Asinh": curves.asinh,
+    "Atan": curves.atan,
+    "Atanh": curves.atanh,
+    "Cosh": curves.cosh,
+    "Erf": curves.erf,
+    "Sinh": curves.sinh,
+    "Tan": curves.tan,
+}
 _BINARY = {
     "Add": "add",
-    "Div": "divide",
     "Max": "maximum",
     "Min": "minimum",
     "Mul": "multiply",
-    "Pow": "pow",
     "Sub": "subtract",
 }
 
@@ -45,11 +57,45 @@ def unary(node: Node, x: Laid) -> Laid:
     return x.like(_function(_UNARY[node.op])(x.value))
 
 
+@lowers(*_COMPOSED)
+def composed(node: Node, x: Laid) -> Laid:
+    """The same, out of several TFLite ops."""
+    return x.like(_COMPOSED[node.op](x.value))
+
+
 @lowers(*_BINARY)
 def binary(node: Node, *operands: Laid) -> Laid:
     """Two tensors (Max and Min: any number) with numpy's broadcasting."""
     values, order = broadcast(operands)
     return Laid(reduce(_function(_BINARY[node.op]), values), node.output_shape, order)
+
+
+@lowers("Div")
+def divide(node: Node, a: Laid, b: Laid) -> Laid:
+    """The quotient; that of whole numbers is rounded towards zero."""
+    (left, right), order = broadcast([a, b])
+    return Laid(left / right if left.dtype.is_floating else tf.raw_ops.Div(x=left, y=right), node.output_shape, order)
+
+
+@lowers("Pow")
+def power(node: Node, a: Laid, b: Laid) -> Laid:
+    """The power, in the type of the base."""
+    (base, exponent), order = broadcast([a, b])
+    if base.dtype.is_floating:
+        return Laid(tf.pow(base, tf.cast(exponent, base.dtype)), node.output_shape, order)
+    # TFLite knows POW of floats and of int32 only.
+    whole = tf.pow(tf.cast(base, tf.int32), tf.cast(exponent, tf.int32))
+    return Laid(tf.cast(whole, base.dtype), node.output_shape, order)
+
+
+@lowers("Mod")
+def modulo(node: Node, a: Laid, b: Laid) -> Laid:
+    """The remainder, with the sign of the divisor, or with that of the dividend (`fmod`)."""
+    (left, right), order = broadcast([a, b])
+    if not node.integer("fmod"):
+        return Laid(tf.math.floormod(left, right), node.output_shape, order)
+    rest = tf.math.floormod(tf.abs(left), tf.abs(right))
+    return Laid(tf.where(tf.less(left, tf.zeros_like(left)), -rest, rest), node.output_shape, order)
 
 
 @lowers("Sum", "Mean")
@@ -67,16 +113,23 @@ def identity(_node: Node, x: Laid) -> Laid:
 
 
 def _refuse_cast(node: Node) -> str | None:
-    return None if node.integer("to") in _CASTS else f"Remove the Cast {node.name!r} from the source network."
+    wanted = ir.DataType(node.integer("to"))
+    return None if wanted.name in _TYPES else f"Remove the Cast to {wanted.name} {node.name!r} from the source network."
 
 
-_CASTS = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_}
+_TYPES = {"BOOL", "FLOAT", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT32"}
 
 
 @lowers("Cast", refuse=_refuse_cast)
 def cast(node: Node, x: Laid) -> Laid:
     """A change of element type."""
-    return x.like(tf.cast(x.value, _CASTS[node.integer("to")]))
+    return x.like(tf.cast(x.value, ir.DataType(node.integer("to")).numpy()))
+
+
+@lowers("CastLike")
+def cast_like(_node: Node, x: Laid, target: Laid) -> Laid:
+    """A change to the element type of another tensor."""
+    return x.like(tf.cast(x.value, target.value.dtype))
 
 
 def _function(path: str) -> Any:

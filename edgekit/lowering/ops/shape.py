@@ -1,4 +1,4 @@
-"""Ops that give a tensor another shape or order: Transpose, Reshape, Squeeze, Unsqueeze, Concat, Pad."""
+"""Ops that give a tensor another shape or order: Transpose, Reshape, Squeeze, Unsqueeze, Concat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.lowering import lazy_tf as tf
-from edgekit.lowering.layout import Laid, reshaped
+from edgekit.lowering.layout import Laid, axis_groups, channels_last, reshaped
 from edgekit.lowering.node import Node
 from edgekit.lowering.registry import lowers
 
@@ -33,13 +33,27 @@ def _refuse_reshape(node: Node) -> str | None:
 def reshape(node: Node, x: Laid, _shape: Array | None = None) -> Laid:
     """New sizes in the logical order. A flattening to (N, F) keeps the physical order and says so."""
     shape = node.output_shape
-    if _keeps_order(x):
-        return Laid.logical(reshaped(x.value, shape), shape)
-    if len(shape) == 2 and x.order[0] == 0 and shape[0] == x.shape[0] and x.flattened is None:
+    if len(shape) == 2 and x.order[0] == 0 and shape[0] == x.shape[0] and x.flattened is None and not _keeps_order(x):
         source = x.with_all_axes()
         source = source if source.order[0] == 0 else x.to(range(x.rank))
         return replace(Laid.logical(reshaped(source.value, shape), shape), flattened=replace(source, value=None))
-    return Laid.logical(reshaped(x.in_logical_order(), shape), shape)
+    if not x.rank or not shape or 0 in shape:
+        return Laid.logical(reshaped(x.in_logical_order(), shape), shape)
+    source = x.unflattened()
+    # The innermost axis stays innermost: what an image's axes are merged or split into lies as the image does.
+    moved = sorted(axis_groups(source.shape, shape), key=lambda group: _innermost(source, group.before))
+    before = [axis for group in moved for axis in group.before]
+    after = [axis for group in moved for axis in group.after]
+    value = source.value
+    if source.big_axes(source.order) != source.big_axes(before):  # bytes must move: to the order that is asked for next
+        if tuple(after) != channels_last(max(len(shape), 4)):
+            before, after = list(range(x.rank)), list(range(len(shape)))
+        value = source.to(before).value
+    return Laid(reshaped(value, [shape[axis] for axis in after]), shape, tuple(after))
+
+
+def _innermost(x: Laid, axes: list[int]) -> int:
+    return max((x.axis(axis) for axis in axes if axis in x.order), default=-1)
 
 
 @lowers("Squeeze", constants=(1,))
@@ -68,28 +82,6 @@ def concat(node: Node, *parts: Laid) -> Laid:
     leader = next((part for part in parts if not part.constant), parts[0]).with_all_axes()
     values = [part.to(leader.order).value for part in parts]
     return Laid(tf.concat(values, leader.axis(node.integer("axis"))), node.output_shape, leader.order)
-
-
-def _refuse_pad(node: Node) -> str | None:
-    if node.text("mode", "constant") not in ("constant", "reflect"):
-        return f"Pad {node.name!r} with a constant or by reflection: TFLite has no other mode."
-    pads = node.constant(1)
-    if pads is not None and (pads < 0).any():
-        return f"Replace the negative padding of {node.name!r} by a Slice."
-    return None
-
-
-@lowers("Pad", constants=(1, 2, 3), refuse=_refuse_pad)
-def pad(node: Node, x: Laid, pads: Array, value: Array | None = None, axes: Array | None = None) -> Laid:
-    """Padding in front of and behind the axes."""
-    source = x.with_all_axes()
-    padded = range(source.rank) if axes is None else [int(axis) % source.rank for axis in axes]
-    edges = [[0, 0] for _ in range(source.rank)]
-    for index, axis in enumerate(padded):
-        edges[source.axis(axis)] = [int(pads[index]), int(pads[index + len(pads) // 2])]
-    mode, filler = node.text("mode", "constant"), 0.0 if value is None else float(value)
-    result = tf.pad(source.value, edges, mode, filler) if filler else tf.pad(source.value, edges, mode)
-    return Laid(result, node.output_shape, source.order)
 
 
 def _keeps_order(x: Laid) -> bool:
