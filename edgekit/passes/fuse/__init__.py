@@ -10,16 +10,17 @@ from edgekit.passes.fuse.hard_swish import FuseHardSigmoid, FuseHardSwish
 from edgekit.passes.fuse.layer_norm import FuseLayerNorm
 from edgekit.passes.fuse.no_ops import EliminateNoOps
 from edgekit.passes.fuse.pixel_shuffle import FusePixelShuffle
+from edgekit.passes.fuse.reshapes import MergeReshapes
 from edgekit.passes.fuse.stock import (
     EliminateDuplicates,
     FoldConstants,
     FoldPad,
     LiftConstants,
-    MergeReshapes,
     RemoveDeadNodes,
 )
 from edgekit.passes.fuse.swish import FuseSwish
 from edgekit.passes.fuse.transposes import CancelTransposes
+from edgekit.passes.fuse.upsampling import FuseUpsampling
 
 __all__ = ["FUSION"]
 
@@ -36,6 +37,7 @@ FUSION: tuple[Pass, ...] = (
     FuseGelu(),
     FuseLayerNorm(),
     FusePixelShuffle(),
+    FuseUpsampling(),
     FoldPad(),
     FoldAffine(),
     MergeReshapes(),

@@ -1,4 +1,4 @@
-"""ONNX IR's passes and ONNX Script's rules under our contract: constants, duplicates, dead nodes, Pad, Reshape.
+"""ONNX IR's passes and ONNX Script's rules under our contract: constants, duplicates, dead nodes, Pad.
 
 onnxslim finds nothing in what the family leaves of five real networks, loses value metadata, and names a folded
 convolution after its BatchNormalization; ONNX Runtime's extended optimisations write operators of its own. Neither is
@@ -20,7 +20,6 @@ __all__ = [
     "FoldConstants",
     "FoldPad",
     "LiftConstants",
-    "MergeReshapes",
     "RemoveDeadNodes",
 ]
 
@@ -78,13 +77,6 @@ class FoldPad(RulePass):
 
     name = "fold-pad"
     rules = RewriteRuleSet([rules.normalize_pad_format_conv_rule, rules.fuse_pad_into_conv_rule])
-
-
-class MergeReshapes(RulePass):
-    """Merges chains of Reshape, and of Unsqueeze, where the last shape alone decides the result."""
-
-    name = "merge-reshapes"
-    rules = RewriteRuleSet([rules.reshape_reshape_rule, rules.unsqueeze_unsqueeze_rule, rules.squeeze_reshape_1d_rule])
 
 
 class RemoveDeadNodes(InPlacePass):

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from edgekit.core.errors import UnsupportedOpError
 from edgekit.core.types import Layout
-from edgekit.ir.model import IR_VERSION, OPSET, Model, set_layout
+from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
+from edgekit.passes.normalise.shapes import infer_shapes
 
 Array = np.ndarray[Any, Any]
 
@@ -25,6 +27,7 @@ class GraphBuilder:
 
     def __init__(self, shape: tuple[int, ...] = (3, 8, 8), *, seed: int = 0, batch: str | int = "batch") -> None:
         self.random = np.random.default_rng(seed)
+        self._batch = batch
         self._input = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, *shape])
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -61,6 +64,8 @@ class GraphBuilder:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(proto, full_check=True)
         model = Model(ir.from_proto(proto))
+        if self._batch == BATCH:
+            _fill_shapes(model)
         for value in model.graph.outputs if layout else ():
             set_layout(value, layout)  # type: ignore[arg-type]
         return model
@@ -81,6 +86,17 @@ def ops():
 def names():
     """The layers of a Model, in graph order."""
     return lambda model: [node.name for node in model.graph]
+
+
+def _fill_shapes(model: Model) -> None:
+    """Shapes as a Model has them: onnx can't tell what a -1 is where the batch is a symbol."""
+    try:
+        one, two = (infer_shapes(model.proto, batch) for batch in (1, 2))
+    except UnsupportedOpError:
+        return
+    for value in (value for node in model.graph for value in node.outputs if value.name in one):
+        pairs = zip(one[value.name or ""], two[value.name or ""], strict=True)
+        value.shape = ir.Shape([a if a == b else BATCH if a == 1 else f"{a}*{BATCH}" for a, b in pairs])
 
 
 class Speller:

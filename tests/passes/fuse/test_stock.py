@@ -13,7 +13,6 @@ from edgekit.passes.fuse.stock import (
     FoldConstants,
     FoldPad,
     LiftConstants,
-    MergeReshapes,
     RemoveDeadNodes,
 )
 
@@ -88,14 +87,6 @@ def test_other_pads_stay(build, ops, pads, rest, mode) -> None:
     )
     assert not record.modified
     assert ops(fused) == ["Pad", "Conv"]
-
-
-def test_chains_of_reshapes_merge_and_never_name_the_batch(build, ops) -> None:
-    b = build()
-    y = b.op("Reshape", b.op("Reshape", "x", np.array([-1, 6, 32])), np.array([0, 4, -1]))
-    fused, _ = _apply(b.model(b.op("Neg", y)), MergeReshapes())
-    assert ops(fused) == ["Reshape", "Neg"]
-    assert fused.outputs[0].shape == (None, 4, 48)
 
 
 def test_of_equal_nodes_and_equal_weights_one_stays(build, ops, names) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -98,7 +99,101 @@ def test_the_layout_of_an_output_stays(build, ops) -> None:
     assert fused.outputs[0].layout is Layout.NCHW
 
 
-@settings(max_examples=40, deadline=None)
+_AXIS = np.array([0.1, 0.2, 0.3], np.float32)
+_SHAPE = (3, 4, 5)  # behind the batch, of what the operators below read
+_MOVABLE: dict[str, Callable[..., str]] = {
+    "Pad": lambda b, x: b.op("Pad", x, np.array([0, 1, 0, 2, 0, 0, 3, 0])),
+    "Pad of axes": lambda b, x: b.op("Pad", x, np.array([1, 2]), np.float32(1), np.array([-1])),
+    "Resize by scales": lambda b, x: b.op("Resize", x, "", np.array([1, 2, 1, 3], np.float32), mode="nearest"),
+    "Resize to sizes": lambda b, x: b.op("Resize", x, "", "", np.array([8, 2]), mode="linear", axes=[1, 2]),
+    "Slice": lambda b, x: b.op("Slice", x, np.array([0, 0, 1]), np.array([9, 3, 3])),
+    "Slice of axes": lambda b, x: b.op("Slice", x, np.array([1]), np.array([5]), np.array([-1]), np.array([2])),
+    "Tile": lambda b, x: b.op("Tile", x, np.array([1, 2, 1, 3])),
+    "Softmax": lambda b, x: b.op("Softmax", x),
+    "LogSoftmax": lambda b, x: b.op("LogSoftmax", x, axis=1),
+    "ReduceMean": lambda b, x: b.op("ReduceMean", x, np.array([1, -1])),
+    "ReduceMax": lambda b, x: b.op("ReduceMax", x, np.array([2])),
+    "Where": lambda b, x: b.op("Where", b.op("Greater", x, b.normal(4, 5, 1)), x, b.normal(5, 3)),
+    "Swish": lambda b, x: b.op("Swish", x),
+    "QuantizeLinear": lambda b, x: b.op(
+        "DequantizeLinear", b.op("QuantizeLinear", x, np.float32(0.1)), np.float32(0.1)
+    ),
+    "per axis": lambda b, x: b.op(
+        "DequantizeLinear", b.op("QuantizeLinear", x, b.constant(_AXIS), axis=3), b.constant(_AXIS), axis=-1
+    ),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=st.sampled_from(sorted(_MOVABLE)), second=st.sampled_from([None, "Softmax", "ReduceMax", "Swish"]))
+def test_operators_that_can_work_in_either_order_are_no_obstacle(build, ops, first: str, second: str | None) -> None:
+    b = build(_SHAPE)
+    y = _MOVABLE[first](b, b.op("Transpose", b.op("Abs", "x"), perm=_TO_NHWC))
+    y = _MOVABLE[second](b, y) if second else y
+    y = b.op("Neg", b.op("Transpose", y, perm=_TO_NCHW))
+    fused, record = _cancel(b.model(y))
+    assert "Transpose" not in ops(fused)
+    assert record.fired == 2
+    assert all(value.shape is not None for node in fused.graph for value in node.outputs)
+
+
+def test_a_transpose_goes_where_it_has_to_be_only_once(build, ops) -> None:
+    """Splitting needs two Transposes behind it for one before, and gains where both meet their inverse."""
+    b = build((6, 8, 8))
+    x = b.op("Transpose", b.op("Relu", "x"), perm=_TO_NHWC)
+    one = b.op("Split", x, np.array([2, 4]), axis=-1)
+    b.extra_outputs("other")
+    y = b.op("Transpose", b.op("Swish", "other"), perm=_TO_NCHW)
+    fused, _ = _cancel(b.model(y, b.op("Transpose", one, perm=_TO_NCHW)))
+    assert "Transpose" not in ops(fused)
+    b = build((6, 8, 8))
+    x = b.op("Transpose", b.op("Relu", "x"), perm=_TO_NHWC)
+    one = b.op("Split", x, np.array([2, 4]), axis=-1)
+    b.extra_outputs("other")
+    fused, record = _cancel(b.model(one, "other"))
+    assert ops(fused) == ["Relu", "Transpose", "Split"]
+    assert not record.modified
+
+
+def test_a_gain_in_one_place_is_kept_where_another_offers_none(build, ops) -> None:
+    b = build((4, 4, 4))
+    x = b.op("Transpose", b.op("Relu", "x"), perm=_TO_NHWC)
+    y = b.op("Conv", b.op("Transpose", b.op("Tanh", x), perm=_TO_NCHW), b.normal(4, 4, 1, 1))
+    z = b.op("MatMul", b.op("Neg", x), b.normal(4, 2))
+    fused, _ = _cancel(b.model(y, z))
+    assert ops(fused).count("Transpose") == 1
+
+
+def test_a_reduction_that_drops_axes_reads_either_order(build, ops) -> None:
+    """As Keras' GlobalAveragePooling2D comes: the mean over axes 1 and 2 of channels last."""
+    b = build((4, 8, 8))
+    x = b.op("Transpose", b.op("Conv", "x", b.normal(4, 4, 1, 1)), perm=_TO_NHWC)
+    y = b.op("ReduceMean", b.op("Relu", x), np.array([1, 2]), keepdims=0)
+    assert ops(_cancel(b.model(y))[0]) == ["Conv", "Relu", "ReduceMean"]
+    b = build((4, 8, 8))
+    x = b.op("Transpose", "x", perm=[0, 3, 2, 1])
+    model = b.model(b.op("ReduceMean", x, np.array([1]), keepdims=0))
+    assert ops(_cancel(model)[0]) == ["Transpose", "ReduceMean"]  # it would swap what is left
+
+
+def test_swaps_that_are_their_own_inverse_cancel_too(build, ops) -> None:
+    b = build((4, 5))
+    y = b.op("Transpose", b.op("Tanh", b.op("Transpose", b.op("Relu", "x"), perm=[0, 2, 1])), perm=[0, 2, 1])
+    y = b.op("Transpose", b.op("Softmax", b.op("Transpose", b.op("Abs", y), perm=[0, 2, 1])), perm=[0, 2, 1])
+    assert ops(_cancel(b.model(b.op("Neg", y)))[0]) == ["Relu", "Tanh", "Abs", "Softmax", "Neg"]
+
+
+def test_an_output_that_would_be_an_input_or_another_output_stays_a_node_of_its_own(build, ops) -> None:
+    b = build()
+    x = b.op("Transpose", b.op("Relu", "x", name="r"), perm=_TO_NHWC)
+    y = b.op("Transpose", x, perm=_TO_NCHW, name="again")
+    model = b.model("r", y, b.op("Transpose", b.op("Tanh", x), perm=_TO_NCHW))
+    fused, _ = _cancel(model)
+    assert fused.outputs == model.outputs
+    assert ops(fused).count("Transpose") <= 2
+
+
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_any_tangle_keeps_its_function_and_gains_no_transpose(build, ops, data) -> None:
     """Values of a cube (3, 3, 3) fit each other in every layout, so anything may meet anything."""
@@ -106,7 +201,9 @@ def test_any_tangle_keeps_its_function_and_gains_no_transpose(build, ops, data) 
     values = ["x"]
     for _ in range(data.draw(st.integers(1, 12))):
         one, other = (data.draw(st.sampled_from(values)) for _ in range(2))
-        match data.draw(st.sampled_from(["transpose", "transpose", "unary", "constant", "binary"])):
+        match data.draw(
+            st.sampled_from(["transpose", "transpose", "unary", "constant", "binary", "axis", "split", "cut"])
+        ):
             case "transpose":
                 values.append(b.op("Transpose", one, perm=data.draw(st.sampled_from(_PERMUTATIONS))))
             case "unary":
@@ -116,6 +213,16 @@ def test_any_tangle_keeps_its_function_and_gains_no_transpose(build, ops, data) 
                 values.append(b.op("Mul", one, b.normal(*shape)))
             case "binary":
                 values.append(b.op("Add", one, other))
+            case "axis":
+                values.append(b.op("Softmax", one, axis=data.draw(st.integers(1, 3))))
+            case "split":
+                axis = data.draw(st.integers(1, 3))
+                half = b.op("Split", one, np.array([1, 2]), axis=axis)
+                b.extra_outputs(f"{half}_rest")
+                values.append(b.op("Concat", f"{half}_rest", half, axis=axis))
+            case "cut":
+                axes = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True))
+                values.append(b.op("Add", one, b.op("ReduceMax", one, np.array(axes))))
     outputs = list(dict.fromkeys([values[-1], data.draw(st.sampled_from(values[1:]))]))
     model = b.model(*outputs)
     fused, _ = _cancel(model)
