@@ -267,8 +267,8 @@ class Gate:
     """A condition on the result. `passed` is None when it could not be evaluated.
 
     Attributes:
-        name: "max-drop", or without labels "min-agreement", "min-class-agreement" and "min-sqnr"; "min-speedup",
-            "max-latency", "max-size", "max-memory"; "require".
+        name: "max-drop", or without labels "min-agreement", "min-class-agreement", "min-mask-agreement",
+            "min-box-agreement" and "min-sqnr"; "min-speedup", "max-latency", "max-size", "max-memory"; "require".
         limit: the figure that was asked for.
         value: the figure that was found.
         passed: the verdict; None when unproven.

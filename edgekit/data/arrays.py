@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def from_arrays(
     class_names: tuple[str, ...] = (),
     row_name: str = "row {}",
     first_row: int = 0,
+    notes: Sequence[str] = (),
 ) -> Source:
     """Samples from arrays whose first axis counts them.
 
@@ -38,6 +39,7 @@ def from_arrays(
         name: the data argument, for messages.
         class_names: in label order, where known.
         row_name, first_row: how a sample is called: "row 17", counted from `first_row`.
+        notes: what was assumed so far.
 
     An array in the input's shape is taken as it is. Channels in the other place are moved, missing or extra axes of
     size 1 are mended. Numbers are fed as they are unless `preprocess.normalize` asks for a scale: then an image input's
@@ -50,7 +52,7 @@ def from_arrays(
     count = len(next(iter(by_input.values())))
     if count == 0:
         raise bad_data(f"{name} holds no samples", "Give an array whose first axis counts the samples.")
-    notes: list[str] = []
+    notes = [*notes]
     prepare: dict[str, tuple[_Shape, _Scale]] = {}
     for spec in request.inputs:
         array = by_input[spec.name]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from edgekit.core.errors import InvalidInputError
 
-__all__ = ["IMAGE_SUFFIXES", "SourceKind", "bad_data", "kind_of"]
+__all__ = ["IMAGE_SUFFIXES", "NO_LABELS", "SourceKind", "bad_data", "kind_of"]
+
+NO_LABELS = "Add --no-labels to judge by agreement with the float model instead."
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.types import TensorSpec
-from edgekit.data.spec import bad_data
+from edgekit.data.label_maps import as_label_maps, resize_hint
+from edgekit.data.objects import OBJECTS, as_objects
+from edgekit.data.spec import NO_LABELS, bad_data
 
 __all__ = ["as_targets", "class_count", "classifier", "from_keys"]
-
-_NO_LABELS = "Add --no-labels to judge by agreement with the float model instead."
 
 
 def class_count(spec: TensorSpec) -> int | None:
@@ -34,6 +34,8 @@ def from_keys(
 ) -> dict[str, NDArray[Any]]:
     """The targets among named arrays: `y` for the first output that fits it, `y_<output>` for a named one.
 
+    `y_objects` are true boxes, for whichever outputs make boxes.
+
     Raises:
         InvalidInputError: a target that no output can have.
     """
@@ -43,6 +45,8 @@ def from_keys(
         for key, spec in by_output.items()
         if key in arrays
     }
+    if f"y_{OBJECTS}" in arrays and OBJECTS not in targets:
+        targets[OBJECTS] = as_objects(arrays[f"y_{OBJECTS}"], count=count, name=f"{name}, y_{OBJECTS}")
     if "y" in arrays and not targets:
         spec = _output_of(arrays["y"], outputs)
         targets[spec.name] = as_targets(arrays["y"], spec, count=count, name=f"{name}, y")
@@ -50,10 +54,11 @@ def from_keys(
 
 
 def as_targets(values: NDArray[Any], spec: TensorSpec, *, count: int, name: str) -> NDArray[Any]:
-    """`values` as int64 class labels (n,) or as float32 values in the output's shape (n, …).
+    """`values` as int64 class labels (n,), uint8 label maps (n, H, W) or float32 values in the output's shape (n, …).
 
     Class labels are whole numbers, one a sample, or one-hot rows. A single-score output takes 0 and 1 as classes,
-    other numbers as values.
+    other numbers as values. Label maps are whole numbers, one a pixel of an output (n, H, W, classes) or
+    (n, classes, H, W), or one-hot; 255 is a pixel that does not count, and one score a pixel tells 0 from 1.
 
     Raises:
         InvalidInputError: wrong length or shape, NaN, or a label beyond the output's classes.
@@ -69,12 +74,15 @@ def as_targets(values: NDArray[Any], spec: TensorSpec, *, count: int, name: str)
     if labels is not None:
         _check_labels(labels, spec, name)
         return labels
+    maps = as_label_maps(values, spec, name)
+    if maps is not None:
+        return maps
     wanted = spec.with_batch(1)[1:]
     if values[0].size != math.prod(wanted):
         raise bad_data(
             f"{name} has shape {values.shape}; the output {spec.name!r} wants (n, {', '.join(map(str, wanted))}), "
             f"or one class label a sample",
-            f"Reshape it, or name its output with the key y_<output>. {_NO_LABELS}",
+            f"{resize_hint(values, spec)}Reshape it, or name its output with the key y_<output>. {NO_LABELS}",
         )
     return values.reshape(count, *wanted).astype(np.float32)
 
@@ -104,12 +112,12 @@ def _check_labels(labels: NDArray[np.int64], spec: TensorSpec, name: str) -> Non
         raise bad_data(
             f"{name} has the label {labels[row]} in row {row}, the model's output {spec.name!r} tells {classes} "
             f"classes (0..{classes - 1})",
-            f"Number the classes from 0, or use the data that belongs to this model. {_NO_LABELS}",
+            f"Number the classes from 0, or use the data that belongs to this model. {NO_LABELS}",
         )
     if low == high and len(labels) > 1:
         raise bad_data(
             f"{name}: all {len(labels)} samples are of class {low}; no metric tells a good model from a constant one",
-            f"Add samples of the other classes. Or: {_NO_LABELS}",
+            f"Add samples of the other classes. Or: {NO_LABELS}",
         )
 
 

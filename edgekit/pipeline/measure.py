@@ -18,7 +18,7 @@ from edgekit.core.types import Artifact, Measurement, Options, TensorSpec, from_
 from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Arrays", "Run", "Samples", "load_arrays", "rearranged", "run_artifact", "run_reference"]
+__all__ = ["Arrays", "Run", "Samples", "echoed", "load_arrays", "rearranged", "run_artifact", "run_reference"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 _GOLDEN_DIR = "golden"
@@ -129,6 +129,15 @@ def load_arrays(path: Path) -> Arrays:
     """The arrays of an .npz, in its order."""
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def echoed(model: SourceModel, samples: Path) -> Arrays:
+    """For each output in the shape of the model's one input that input: what an auto-encoder should give back."""
+    if len(model.inputs) != 1:
+        return {}
+    given = model.inputs[0]
+    names = [spec.name for spec in model.outputs if (spec.shape, spec.layout) == (given.shape, given.layout)]
+    return dict.fromkeys(names, load_arrays(samples)[given.name]) if names else {}
 
 
 def _read_run(entry: Entry, artifact: Artifact, model: SourceModel, *, with_answers: bool) -> Run:

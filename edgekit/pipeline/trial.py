@@ -15,7 +15,7 @@ from edgekit.core.errors import BrokenPromiseError
 from edgekit.core.recipe import Recipe
 from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
 from edgekit.data.metrics import confusions, evaluate
-from edgekit.pipeline.measure import Arrays, Run, Samples, load_arrays, run_artifact, run_reference
+from edgekit.pipeline.measure import Arrays, Run, Samples, echoed, load_arrays, run_artifact, run_reference
 from edgekit.pipeline.stages import Data, SourceModel, compile_plan
 from edgekit.pipeline.store import Store
 from edgekit.pipeline.targets import Target
@@ -203,6 +203,7 @@ class TargetJob:
                 kind=measured.kind,
                 custom=self.job.recipe.data.metric,
                 activations=self.job.original.activations,
+                echoed=None if targets else echoed(self.job.original, self.job.data.samples(split)),
                 seed=self.job.recipe.run.seed,
             )
         )

@@ -17,7 +17,7 @@ from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionPro
 from edgekit.data.metrics import evaluate
 from edgekit.data.metrics.fidelity import sqnr_figures
 from edgekit.pipeline.folder import GOLDEN_NAME
-from edgekit.pipeline.measure import Arrays, Run, Samples, load_arrays, rearranged, run_artifact, run_reference
+from edgekit.pipeline.measure import Arrays, Run, Samples, echoed, load_arrays, rearranged, run_artifact, run_reference
 from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest
 from edgekit.pipeline.stages import Data, SourceModel, import_source, prepare_data
 from edgekit.pipeline.store import Store, default_store
@@ -139,6 +139,7 @@ def _judge(  # noqa: PLR0917 - all that a judgement needs, once
         where=run.measurements[0].where,
         custom=recipe.data.metric,
         activations=source.activations,
+        echoed=None if targets else echoed(source, data.samples("report")),
         seed=recipe.run.seed,
     )
     if model is None:

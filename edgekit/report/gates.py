@@ -21,6 +21,12 @@ SPEED_RESOLUTION = 0.02
 # taken to stand for 1 point of accuracy.
 DISAGREEMENT_PER_POINT = 2.0
 MIN_CLASS_AGREEMENT = 80.0
+# A pixel that changes its class leaves one area and joins another, whose unions both keep it: it costs intersection
+# over union about twice what it costs the share of equal pixels.
+MASK_LOSS_PER_POINT = 2 * DISAGREEMENT_PER_POINT
+# Of 20 boxes, one that is lost for good is what 1 point lets through; fewer than 20 settle nothing.
+BOX_LOSS_PER_POINT = 5.0
+MIN_BOXES = 20
 # At a drop of 1 point. A classifier's logits: an error of a tenth of their size. Outputs of whose meaning nothing is
 # known (a detector's background anchors count like its faces) are only guarded against being broken: half the signal,
 # twice the signal or another signal are below 10 dB. Labels or --metric judge them properly.
@@ -28,7 +34,9 @@ MIN_LOGITS_SQNR, MIN_SQNR = 20.0, 10.0
 # An artifact nearer to the float model than this to the best constant has not shown that it does more than a constant.
 MIN_OVER_CONSTANT = 3.0
 
-_ACCURACY_GATES = frozenset({"max-drop", "min-agreement", "min-class-agreement", "min-sqnr"})
+_ACCURACY_GATES = frozenset(
+    {"max-drop", "min-agreement", "min-box-agreement", "min-class-agreement", "min-mask-agreement", "min-sqnr"}
+)
 _NOT_RUN = "the target's own device did not run it"
 
 
@@ -157,15 +165,18 @@ def _accuracy(max_drop: float | None, metrics: Sequence[Metric]) -> list[Gate]:
 
 
 def _fidelity(metrics: Sequence[Metric], max_drop: float, *, asked: bool) -> list[Gate]:
-    """Without labels: a classifier's agreement as a whole and in its worst class, and SQNR."""
+    """Without labels: agreement with the float model (a classifier's also in its worst class), and SQNR."""
     gates = []
     for metric_name, gate_name, limit in (
         ("agreement", "min-agreement", 100 - DISAGREEMENT_PER_POINT * max_drop),
+        ("mask_agreement", "min-mask-agreement", 100 - MASK_LOSS_PER_POINT * max_drop),
+        ("box_agreement", "min-box-agreement", 100 - BOX_LOSS_PER_POINT * max_drop),
         ("worst_class_agreement", "min-class-agreement", MIN_CLASS_AGREEMENT),
     ):
         if found := _named(metrics, metric_name):
             worst = min(found, key=_value)
-            gates.append(_gate(gate_name, limit, _value(worst), worst.ci95, worst.n, at_most=False, asked=asked))
+            gate = _gate(gate_name, limit, _value(worst), worst.ci95, worst.n, at_most=False, asked=asked)
+            gates.append(_with_boxes(gate, metrics))
     classifiers = {_output(metric) for metric in _named(metrics, "agreement")}
     judged = [m for m in _named(metrics, "logits_sqnr") if _output(m) in classifiers] or [
         *_named(metrics, "logits_sqnr"),
@@ -174,6 +185,15 @@ def _fidelity(metrics: Sequence[Metric], max_drop: float, *, asked: bool) -> lis
     # A looser or tighter drop moves the error power that is let through in proportion.
     limit = (MIN_LOGITS_SQNR if classifiers else MIN_SQNR) - 10 * math.log10(max(max_drop, 0.01))
     return [*gates, _sqnr_gate(min(judged, key=_value), metrics, limit, asked=asked)]
+
+
+def _with_boxes(gate: Gate, metrics: Sequence[Metric]) -> Gate:
+    """The gate, left open where it goes by boxes and the float model found too few."""
+    boxes = next((metric.float or 0.0 for metric in _named(metrics, "boxes")), MIN_BOXES)
+    if gate.name != "min-box-agreement" or boxes >= MIN_BOXES:
+        return gate
+    note = f"the float model finds {boxes:.0f} boxes in these images, {MIN_BOXES} are needed: give images with objects"
+    return replace(gate, passed=None, resolved=None, note=note)
 
 
 def _sqnr_gate(metric: Metric, metrics: Sequence[Metric], limit: float, *, asked: bool) -> Gate:

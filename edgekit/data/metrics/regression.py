@@ -1,7 +1,8 @@
-"""Regression with targets: explained variance (R²), mean squared and mean absolute error."""
+"""Regression: explained variance (R²), mean squared and mean absolute error, against targets or the input itself."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from edgekit.data.metrics.figure import Figure
 from edgekit.data.metrics.intervals import paired_mean
 from edgekit.data.spec import bad_data
 
-__all__ = ["target_figures"]
+__all__ = ["reconstruction_figures", "target_figures"]
+
+# A network that explains less of its input's variance is none that gives its input back.
+_EXPLAINED = 50.0
 
 
 def target_figures(reference: NDArray[Any], answer: NDArray[Any], targets: NDArray[Any]) -> list[Figure]:
@@ -43,6 +47,19 @@ def target_figures(reference: NDArray[Any], answer: NDArray[Any], targets: NDArr
         _mean("mse", "", squared, higher_is_better=False),
         _mean("mae", "", absolute, higher_is_better=False),
     ]
+
+
+def reconstruction_figures(reference: NDArray[Any], answer: NDArray[Any], inputs: NDArray[Any]) -> list[Figure]:
+    """The figures of an auto-encoder, whose target is its input; none where the float model is no auto-encoder.
+
+    Args:
+        reference, answer, inputs: (n, …), the same shape.
+    """
+    if not np.ptp(inputs.reshape(len(inputs), -1), axis=0).any():
+        return []
+    figures = target_figures(reference, answer, inputs)
+    explained = figures[0].float or 0.0
+    return [replace(f, name=f"reconstruction_{f.name}") for f in figures] if explained >= _EXPLAINED else []
 
 
 def _mean(name: str, unit: str, pair: tuple[NDArray[Any], NDArray[Any]], *, higher_is_better: bool) -> Figure:
