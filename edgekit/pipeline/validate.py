@@ -139,6 +139,7 @@ def _judge(  # noqa: PLR0917 - all that a judgement needs, once
         where=run.measurements[0].where,
         custom=recipe.data.metric,
         activations=source.activations,
+        steps=source.steps,
         seed=recipe.run.seed,
     )
     if model is None:
@@ -203,4 +204,5 @@ def _source(manifest: Mapping[str, Any]) -> SourceModel:
         outputs=from_json(tuple[TensorSpec, ...], about["outputs"]),
         activations=about["activations"],
         report={},
+        steps=about.get("steps", {}),
     )

@@ -36,6 +36,7 @@ def evaluate(
     kind: EvidenceKind = EvidenceKind.MEASURED,
     custom: str | None = None,
     activations: Mapping[str, str | None] | None = None,
+    steps: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> list[Metric]:
     """The artifact's quality beside the float model's.
@@ -58,6 +59,7 @@ def evaluate(
         split, where, kind: what the metrics say about themselves.
         custom: the user's metric.
         activations: what each output ends in ("softmax", "sigmoid"); where it says neither, the reference's numbers do.
+        steps: for each output that the reference rounds, the distance of two neighbours.
         seed: of the bootstrap.
 
     Raises:
@@ -78,7 +80,8 @@ def evaluate(
         is_classifier = activation and class_count(spec) == (2 if activation == "sigmoid" else before[0].size)
         if is_classifier and not judged:
             figures += _suffixed(agreement_figures(before, after), spec, outputs)
-        figures += _suffixed(sqnr_figures(before, after, activation), spec, outputs)
+        resolution = (steps or {}).get(spec.name, 0.0) / 2
+        figures += _suffixed(sqnr_figures(before, after, activation, resolution), spec, outputs)
     # Agreement, the gated figure of unlabelled data, goes before SQNR whichever output has it.
     figures.sort(key=lambda figure: "sqnr" in figure.name)
     return [as_metric(figure, split=split, where=where, kind=kind) for figure in figures]
