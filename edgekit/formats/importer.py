@@ -13,9 +13,10 @@ from edgekit.core.errors import EdgekitError
 from edgekit.core.types import Layout, TensorSpec, to_json
 from edgekit.formats.detection import detect
 from edgekit.formats.parity import PARITY_LIMIT, float_parity, step_parity
-from edgekit.formats.quantized import Rounding, without_rounding
+from edgekit.formats.quantized import Rounding, as_stored, without_rounding
 from edgekit.formats.source import Source
 from edgekit.ir.model import Model, set_layout
+from edgekit.ir.quantization import QuantParams
 from edgekit.ir.run import Arrays, probe_specs
 
 __all__ = ["PARITY_LIMIT", "import_model"]
@@ -23,7 +24,7 @@ __all__ = ["PARITY_LIMIT", "import_model"]
 # Sizes of the random samples: where one saturates a softmax, and so tells nothing, another does not.
 _SCALES = (1.0, 0.3, 0.1, 0.03)
 # Values on a grid differ by chance: a mean over few of them says little.
-_BYTE_SAMPLES = 32
+_ROUNDED_SAMPLES = 32
 _FEW_CHANNELS = {1, 3, 4}
 _QUANTIZED = (
     "{} is quantized already: its own answers are what accuracy is held against, and int8 is made from its own scales;"
@@ -55,8 +56,8 @@ def import_model(  # noqa: PLR0917 - see trust_model
         check: called with the path of the Model before that, to raise what speaks against it.
 
     Returns:
-        {"format", "quantized", "parity", "params", "cut", "beside", "warnings"}. "quantized" is "int8" or None; "parity"
-        has the "runtime", the "samples" and "max_relative" or, in steps of the output's scale, "rms_steps" and
+        {"format", "quantized", "parity", "params", "cut", "beside", "warnings"}. "quantized" is "int8" or None;
+        "parity" has the "runtime", the "samples" and "max_relative" or, in steps of the output's scale, "rms_steps" and
         "max_steps"; "cut" names what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`); "beside" has the
         digest of each file that holds weights beside the model file, by its name relative to it. A quantized source
         adds "reference", the digest of reference.onnx, and "steps", the scale of each output that it rounds.
@@ -67,18 +68,18 @@ def import_model(  # noqa: PLR0917 - see trust_model
         BrokenPromiseError: the Model does not answer as the source does.
     """
     read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
-    feeds = _probes(read.inputs, seed)
     try:
         model, rounding = _to_model(read, seed)
     except Exception as error:
         if not isinstance(error, EdgekitError):
             # A network that its own framework can't run either is the file's fault, and this says so.
-            read.answer(feeds)
+            read.answer(_probes(read.inputs, {}, seed))
         raise
     written = Path(out) / "model.onnx"
     model.save(written)
     if check:
         check(written)
+    feeds = _probes(read.inputs, rounding.ends if rounding else {}, seed)
     expected = read.answer(feeds)
     warnings = [*read.warnings, *_doubts(expected)]
     if rounding is None:
@@ -118,22 +119,21 @@ def _read(
     return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)
 
 
-def _probes(specs: Sequence[TensorSpec], seed: int) -> Arrays:
+def _probes(specs: Sequence[TensorSpec], ends: Mapping[str, QuantParams], seed: int) -> Arrays:
     """A few samples of different sizes, in whole batches where the source fixes its batch.
 
-    Bytes are quantized numbers: they cover all that there is.
+    An input that the network rounds gets all that it can tell apart.
     """
     batch = next((spec.shape[0] for spec in specs if spec.shape), None) or 1
-    wanted = _BYTE_SAMPLES if any(spec.dtype in {"int8", "uint8"} for spec in specs) else len(_SCALES)
-    feeds = probe_specs(specs, seed, batch * max(1, wanted // batch))
-    return {spec.name: _spread(feeds[spec.name], np.random.default_rng([seed, i])) for i, spec in enumerate(specs)}
-
-
-def _spread(value: np.ndarray[Any, Any], random: np.random.Generator) -> np.ndarray[Any, Any]:
-    if value.dtype in {np.dtype(np.int8), np.dtype(np.uint8)}:
-        limits = np.iinfo(value.dtype)
-        return np.asarray(random.integers(limits.min, limits.max, value.shape, value.dtype, endpoint=True))
-    return _scaled(value) if value.dtype.kind == "f" and value.ndim else value
+    feeds = probe_specs(specs, seed, batch * max(1, (_ROUNDED_SAMPLES if ends else len(_SCALES)) // batch))
+    for index, spec in enumerate(specs):
+        value, params = feeds[spec.name], ends.get(spec.name)
+        if params:
+            integers = np.asarray(np.random.default_rng([seed, index]).integers(-128, 127, value.shape, endpoint=True))
+            feeds[spec.name] = as_stored(integers, params, spec.dtype)
+        elif value.dtype.kind == "f" and value.ndim:
+            feeds[spec.name] = _scaled(value)
+    return feeds
 
 
 def _scaled(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -143,7 +143,7 @@ def _scaled(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _to_model(read: Source, seed: int) -> tuple[Model, Rounding | None]:
-    """The float network with layers and layouts called as in the source, and the one that rounds, if the source does."""
+    """The float network, layers and layouts called as in the source, and the one that rounds, if the source does."""
     from edgekit.formats.layer_names import name_after_layers
     from edgekit.passes.normalise import normalise
 

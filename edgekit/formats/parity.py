@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.core.errors import BrokenPromiseError
+from edgekit.formats.quantized import as_float
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
 from edgekit.ir.run import Arrays, max_relative, run
@@ -56,19 +57,18 @@ def step_parity(
 
     Args:
         model: the quantized network, with float inputs and outputs.
-        ends: how the source's inputs and outputs are stored, by name; those that are float in it are not there.
+        ends: how its inputs and outputs are rounded, by name.
         feeds, expected: the source's inputs and answers, as it takes and gives them.
         runtime: that gave the answers.
 
     Raises:
-        BrokenPromiseError: the root mean square over an output is above `PARITY_STEPS`, or an output that the source
-            gives as float is off by more than `PARITY_LIMIT`.
+        BrokenPromiseError: the root mean square over an output is above `PARITY_STEPS`, or an output that is not
+            rounded is off by more than `PARITY_LIMIT`.
     """
     seen, steps = _with_inner_outputs(model, expected)
     steps = {**{name: params for name, params in ends.items() if name in expected}, **steps}
-    given = {name: _restored(value, ends.get(name)) for name, value in feeds.items()}
-    answers = run(seen, given)
-    wanted = {name: _restored(value, steps.get(name)) for name, value in expected.items()}
+    answers = run(seen, {name: _float(value, ends.get(name)) for name, value in feeds.items()})
+    wanted = {name: _float(value, steps.get(name)) for name, value in expected.items()}
     exact = {name for name in wanted if name not in steps and before_activation(name) not in wanted}
     difference = max_relative({k: answers[k] for k in exact if k in answers}, {k: wanted[k] for k in exact})
     if not difference <= PARITY_LIMIT:
@@ -114,12 +114,8 @@ def _inner(model: Model) -> Iterator[tuple[str, ir.Value, QuantParams]]:
             yield before_activation(output.name or ""), source, params_of(rounding)
 
 
-def _restored(value: np.ndarray[Any, Any], params: QuantParams | None) -> np.ndarray[Any, Any]:
-    """Integers as the float32 that they stand for."""
-    if params is None or value.dtype.kind == "f":
-        return value
-    shift = 128 if value.dtype == np.uint8 else 0
-    return (value.astype(np.float32) - np.float32(params.zero_point + shift)) * np.float32(params.scale)
+def _float(value: np.ndarray[Any, Any], params: QuantParams | None) -> np.ndarray[Any, Any]:
+    return value if params is None else as_float(value, params)
 
 
 def _count(feeds: Arrays) -> int:

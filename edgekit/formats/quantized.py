@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.core.digest import digest_file
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
@@ -14,9 +16,11 @@ from edgekit.passes.contract import apply
 from edgekit.passes.quantize import Dequantize, float_ends
 from edgekit.passes.quantize.nodes import QDQ
 
-__all__ = ["Rounding", "without_rounding"]
+__all__ = ["Rounding", "as_float", "as_stored", "without_rounding"]
 
 _NAME = "reference.onnx"
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Rounding:
 
     Attributes:
         network: with QuantizeLinear and DequantizeLinear where the source rounds.
-        ends: how the source stores its inputs and outputs, by name; those that are float in it are not there.
+        ends: how the inputs and outputs are rounded, by name, whether the source takes them as integers or as floats.
     """
 
     network: Model
@@ -54,3 +58,20 @@ def without_rounding(network: Model, seed: int) -> tuple[Model, Rounding | None]
     ends = float_ends(network)
     model, _ = apply(network, (Dequantize(),), seed)
     return model, Rounding(network, ends)
+
+
+def as_stored(integers: Array, params: QuantParams, dtype: str) -> Array:
+    """int8 numbers as an input or output of type `dtype` has them: int8, uint8, or the floats that they stand for."""
+    if dtype == "uint8":
+        return (integers + 128).astype(np.uint8)
+    if dtype == "int8":
+        return integers.astype(np.int8)
+    return (integers.astype(np.float32) - np.float32(params.zero_point)) * np.float32(params.scale)
+
+
+def as_float(stored: Array, params: QuantParams) -> Array:
+    """The floats that an input or output stands for."""
+    if stored.dtype.kind == "f":
+        return stored
+    integers = stored.astype(np.int64) - (128 if stored.dtype == np.uint8 else 0)
+    return as_stored(integers, params, "float32")

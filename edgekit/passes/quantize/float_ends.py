@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import REARRANGING, QuantParams
 from edgekit.passes.fuse.rewiring import unique_node_name
-from edgekit.passes.quantize.nodes import params_of
+from edgekit.passes.quantize.nodes import QDQ, params_of
 
 __all__ = ["float_ends"]
 
@@ -21,27 +21,27 @@ def float_ends(model: Model) -> dict[str, QuantParams]:
         model: changed in place.
 
     Returns:
-        How the ends were stored, by name.
+        How the ends are rounded, by name, those that were float included.
     """
     ends: dict[str, QuantParams] = {}
     graph = model.graph
     for value in list(graph.inputs):
         if (node := _first_reader(value)) is not None:
             ends[value.name or ""] = params_of(node)
-            _open_input(graph, value, node)
+            if node.op_type == "DequantizeLinear":
+                _open_input(graph, value, node)
     for value in list(graph.outputs):
         if (node := _writer(value)) is not None:
             ends[value.name or ""] = params_of(node)
-            _open_output(graph, value, node)
+            if node.op_type == "QuantizeLinear":
+                _open_output(graph, value, node)
     return ends
 
 
 def _first_reader(value: ir.Value) -> ir.Node | None:
-    """The DequantizeLinear that an integer input reaches, unchanged but for its shape; None where there is none."""
-    if value.dtype not in {ir.DataType.INT8, ir.DataType.UINT8}:
-        return None
+    """The node that rounds an input, or restores it, unchanged but for its shape; None where there is none."""
     for use in value.uses():
-        if use.node.op_type == "DequantizeLinear" and use.idx == 0:
+        if use.node.op_type in QDQ and use.idx == 0:
             return use.node
         if use.node.op_type in REARRANGING and (found := _first_reader(use.node.outputs[0])) is not None:
             return found
@@ -49,11 +49,9 @@ def _first_reader(value: ir.Value) -> ir.Node | None:
 
 
 def _writer(value: ir.Value) -> ir.Node | None:
-    """The QuantizeLinear that an integer output comes from; None where there is none."""
+    """The node that rounds an output, or restores it; None where there is none."""
     node = value.producer()
-    if node is None or value.dtype not in {ir.DataType.INT8, ir.DataType.UINT8}:
-        return None
-    if node.op_type == "QuantizeLinear":
+    if node is None or node.op_type in QDQ:
         return node
     return _writer(node.inputs[0]) if node.op_type in REARRANGING and node.inputs[0] is not None else None
 
