@@ -41,9 +41,9 @@ class Dequantize(Pass):
         for node in nodes:
             if (weights := dequantized(node)) is not None:
                 _replace_by_constant(graph, node, weights)
-        for node in nodes:
-            if node.graph is not None:
-                _take_out(graph, node)
+        said = {node: params_of(node) for node in nodes if node.graph is not None}
+        for node, params in said.items():
+            _take_out(graph, node, params)
         for value in (value for node in graph for value in node.outputs):
             if value.dtype in {ir.DataType.INT8, ir.DataType.UINT8}:
                 value.type = ir.TensorType(ir.DataType.FLOAT)  # a clone shares the type itself
@@ -59,11 +59,10 @@ def _replace_by_constant(graph: ir.Graph, node: ir.Node, weights: Array) -> None
     graph.remove(node, safe=True)
 
 
-def _take_out(graph: ir.Graph, node: ir.Node) -> None:
+def _take_out(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
     """Whoever read what the node gave reads what it took."""
     source = node.inputs[0]
     assert source is not None
-    params = params_of(node)
     if node.op_type == "QuantizeLinear":
         source = _cut_off(graph, source, params)
     if quant_params(source) is None:
