@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Collection, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -614,7 +614,8 @@ class OnnxRuntimeSession(Session):
     """ONNX Runtime on the CPU. The account is its profile of one inference; it tells no element types of constants."""
 
     def __init__(self, module: Any, request: Request, threads: int) -> None:
-        refuse_options(request, "ONNX Runtime")
+        refuse_options(request, "ONNX Runtime", {"session.disable_quant_qdq"})
+        self._entries = request.options
         self.runtime, self.version = "onnxruntime", version_of("onnxruntime")
         self._module, self._path, self._threads = module, request.path, threads
         self._session = self._open()
@@ -628,6 +629,8 @@ class OnnxRuntimeSession(Session):
         options = self._module.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
         options.log_severity_level = 3
+        for key, value in self._entries.items():
+            options.add_session_config_entry(key, value)
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
         return self._module.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
@@ -675,10 +678,10 @@ SESSIONS: dict[str, Callable[[Any, Request, int], Session]] = {
 }
 
 
-def refuse_options(request: Request, runtime: str) -> None:
+def refuse_options(request: Request, runtime: str, known: Collection[str] = ()) -> None:
     """An option that would be ignored is an error."""
-    if request.options:
-        names = ", ".join(request.options)
+    names = ", ".join(name for name in request.options if name not in known)
+    if names:
         raise BenchError("UsageError", "%s takes no options (%s)" % (runtime, names), "your command", "Leave them out.")
 
 

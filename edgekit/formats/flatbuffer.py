@@ -16,6 +16,7 @@ __all__ = ["SIGNATURE", "min_runtime", "name_ends", "op_names", "read", "set_met
 SIGNATURE = "serving_default"
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
+_LAST_OLD_CODE = 127
 
 
 def read(content: bytes) -> Any:
@@ -32,6 +33,9 @@ def write(model: Any) -> bytes:
     # The schema wants constants at multiples of 16 bytes; the generated Python code places them anywhere, and a
     # runtime then copies each of them when it loads the file.
     model.buffers = [_aligned(buffer) for buffer in model.buffers]
+    # Runtimes and tools before 2.3 know an operator by this field alone; quantizers leave it 0, which is ADD.
+    for code in model.operatorCodes or []:
+        code.deprecatedBuiltinCode = min(max(code.builtinCode, code.deprecatedBuiltinCode), _LAST_OLD_CODE)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())

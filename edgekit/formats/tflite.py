@@ -17,6 +17,7 @@ from edgekit.formats.conversion import convert_tflite
 from edgekit.formats.layer_names import unique_names
 from edgekit.formats.sizes import fill_sizes, write_sizes
 from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe
+from edgekit.formats.tflite_integers import computes_in_integers, expose_logits
 from edgekit.formats.tflite_names import name_tensors, text
 from edgekit.formats.tflite_scan import DTYPES, scan_tflite
 from edgekit.formats.tflite_weights import constants, widen_weights
@@ -52,8 +53,13 @@ def read_tflite(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source
     layers = name_tensors(model, {index: name for name, index in inputs.items()})
     named = flatbuffer.write(model)
     network = _Network(path, content, tuple(zip(specs, inputs.values(), strict=True)), outputs)
-    float_network = dataclasses.replace(network, content=named) if rounding else network
-    answer = functools.partial(_answer, float_network)
+    reference = dataclasses.replace(network, content=named) if rounding else network
+    if computes_in_integers(model):
+        inner = expose_logits(model, outputs)
+        reference = dataclasses.replace(
+            network, content=flatbuffer.write(model), outputs={**outputs, **inner}, delegates=True
+        )
+    answer = functools.partial(_answer, reference)
     # What the runtime itself can't run is the file's fault; what goes wrong after that is ours.
     feeds = smallest_probe(specs)
     expected = answer(feeds)
@@ -117,16 +123,20 @@ def _shape(tensor: Any) -> tuple[int | None, ...]:
 
 @dataclass(frozen=True)
 class _Network:
-    """A file for the interpreter: its inputs with their tensors, and the tensors of its outputs by name."""
+    """A file for the interpreter: its inputs with their tensors, and the tensors of its outputs by name.
+
+    Delegates reorder the arithmetic of float networks. Integer networks are what their users run: with delegates.
+    """
 
     path: Path
     content: bytes
     inputs: tuple[tuple[TensorSpec, int], ...]
     outputs: Mapping[str, int]
+    delegates: bool = False
 
 
 def _answer(network: _Network, feeds: Arrays) -> Arrays:
-    """The file's answers, batch by batch, by the runtime's own kernels: delegates round and reorder."""
+    """The file's answers, batch by batch, by the runtime's own kernels or by its delegates."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     specs = [spec for spec, _ in network.inputs]
@@ -134,7 +144,9 @@ def _answer(network: _Network, feeds: Arrays) -> Arrays:
         interpreter = Interpreter(
             model_content=network.content,
             num_threads=1,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=OpResolverType.AUTO
+            if network.delegates
+            else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         for spec, index in network.inputs:
             interpreter.resize_tensor_input(index, spec.with_batch(1))

@@ -78,6 +78,7 @@ def build(
     return BuildReport(
         schema_version=1,
         model=model,
+        source={"format": seen.original.report["format"], "quantized": seen.original.quantized},
         out=str(folder.path),
         passed=_all(report.passed for report in reports),
         exit_code=combine(report.exit_code for report in reports),

@@ -19,7 +19,7 @@ __all__ = ["COST_OF_FLOAT", "choose"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 2
+_RULE = 3
 
 
 def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any], ...]]:
@@ -88,11 +88,13 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
 def _candidates(target: TargetJob) -> Iterable[Precision]:
     """In the order of trying: by size where this machine's clock counts, else by what the target's CPU is good at.
 
-    The last one is always fp32.
+    A source that is quantized is tried as it is first: no precision can give back what it rounded. The last one is
+    always fp32.
     """
-    order = tuple(Precision) if is_here(target.target) else target.target.precisions
+    quantized = target.job.original.quantized is not None
+    order = tuple(Precision) if quantized or is_here(target.target) else target.target.precisions
     for precision in order:
-        unprovable = precision is Precision.INT8 and target.job.data.synthetic
+        unprovable = precision is Precision.INT8 and target.job.data.synthetic and not quantized
         if precision in target.backend.precisions and precision is not Precision.FP32 and not unprovable:
             yield precision
     yield Precision.FP32

@@ -79,6 +79,8 @@ def _manifest(
             "inputs": to_json(job.original.inputs),
             "outputs": to_json(job.original.outputs),
             "activations": dict(job.original.activations),
+            "quantized": job.original.quantized,
+            "steps": dict(job.original.steps),
             "params": report.params,
             "macs": report.macs,
             "parity": job.original.report["parity"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class SourceModel:
         inputs, outputs: the model's specs.
         activations: for each output "softmax", "sigmoid" or None: what ends it.
         report: everything the stage answered.
+        quantized: "int8" where the source was quantized already; then the model is the float network that it stands
+            for, and `reference` the one that rounds as it does.
+        reference: that network's ONNX file and its digest.
+        steps: for each output that the source rounds, the distance of two neighbours.
     """
 
     path: Path
@@ -47,6 +51,14 @@ class SourceModel:
     outputs: tuple[TensorSpec, ...]
     activations: Mapping[str, str | None]
     report: Mapping[str, Any]
+    quantized: str | None = None
+    reference: tuple[Path, str] | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> tuple[Path, str]:
+        """The ONNX file whose answers count as the model's, and its digest."""
+        return self.reference or (self.path, self.digest)
 
 
 @dataclass(frozen=True)
@@ -240,6 +252,9 @@ def _source_model(entry: Entry) -> SourceModel:
         outputs=from_json(tuple[TensorSpec, ...], answer["outputs"]),
         activations=answer["activations"],
         report=answer,
+        quantized=answer.get("quantized"),
+        reference=(entry.file("reference.onnx"), answer["reference"]) if answer.get("reference") else None,
+        steps=answer.get("steps", {}),
     )
 
 

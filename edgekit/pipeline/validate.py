@@ -140,6 +140,7 @@ def _judge(  # noqa: PLR0917 - all that a judgement needs, once
         custom=recipe.data.metric,
         activations=source.activations,
         echoed=None if targets else echoed(source, data.samples("report")),
+        steps=source.steps,
         seed=recipe.run.seed,
     )
     if model is None:
@@ -204,4 +205,5 @@ def _source(manifest: Mapping[str, Any]) -> SourceModel:
         outputs=from_json(tuple[TensorSpec, ...], about["outputs"]),
         activations=about["activations"],
         report={},
+        steps=about.get("steps", {}),
     )

@@ -74,10 +74,15 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The result of a build: `exit_code` is the lowest non-zero one of the targets, or 0."""
+    """The result of a build: `exit_code` is the lowest non-zero one of the targets, or 0.
+
+    `source` is what was built from: its "format", and "int8" under "quantized" where it was quantized already: every
+    `float` in the metrics is then the value of that source.
+    """
 
     schema_version: int
     model: str
+    source: Mapping[str, str | None]
     out: str
     passed: bool | None
     exit_code: int

@@ -292,13 +292,14 @@ def test_operators_that_no_model_can_hold(op: str, domain: str, message: str, on
     assert op in caught.value.remedy
 
 
-def test_a_quantized_model_is_refused(onnx_model: Make, saved: Save) -> None:
+def test_integer_operators_are_refused(onnx_model: Make, saved: Save) -> None:
     nodes = [
-        helper.make_node("QuantizeLinear", ["x", "scale"], ["q"], "quantize"),
-        helper.make_node("DequantizeLinear", ["q", "scale"], ["y"]),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["r"]),
+        helper.make_node("Mul", ["r", "w"], ["y"]),
     ]
-    proto = onnx_model(nodes, {"x": [1, 4]}, {"y": [1, 4]}, {"scale": np.array(0.1, np.float32)})
-    with pytest.raises(InvalidInputError, match="quantized already"):
+    proto = onnx_model(nodes, {"x": [1, 4]}, {"y": [1, 4]}, {"w": np.array(0.1, np.float32)})
+    with pytest.raises(InvalidInputError, match="the layer 'quantize' is a DynamicQuantizeLinear"):
         imported(saved(proto))
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.openvino.ir_file import write
 from edgekit.backends.openvino.quantize import quantize
 from edgekit.backends.openvino.quiet import import_openvino, silence
+from edgekit.backends.openvino.recorded import plan_of, quantized_form
 from edgekit.backends.openvino.support import unsupported_ops
 from edgekit.core.digest import digest_files
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
 from edgekit.ir.model import Model
+from edgekit.ir.quantization import recorded_params
 
 __all__ = ["compile_model"]
 
@@ -29,9 +33,14 @@ def compile_model(request: CompileRequest) -> Artifact:
     _check(request)
     source = Model.load(request.model)
     with silence():
-        model = _float_model(request, source)
-        if request.plan.default is Precision.INT8:
-            model = quantize(model, request)
+        plan = request.plan
+        if plan.default is Precision.INT8 and recorded_params(source):
+            plan = plan_of(plan, source)
+            model = _convert(request, quantized_form(source, plan), source)
+        else:
+            model = _float_model(request, source)
+            if plan.default is Precision.INT8:
+                model = quantize(model, request)
         options = (*_FLOAT32, *(_PLAIN_KERNELS if _scales_products(model) else ()))
         path = request.workdir / "model.xml"
         min_runtime = write(
@@ -49,7 +58,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         backend="openvino",
         files=files,
         digest=digest_files(files),
-        plan=request.plan,
+        plan=plan,
         runtime_options=options,
         min_runtime=min_runtime,
         inputs=_static(source.inputs, request.batch),
@@ -84,11 +93,16 @@ def _check(request: CompileRequest) -> None:
 
 def _float_model(request: CompileRequest, source: Model) -> Any:
     """The fp32 `openvino.Model`; the baseline where there is one, so that precisions differ in nothing else."""
-    ov = import_openvino()
     if request.baseline is not None:
-        return ov.Core().read_model(request.baseline.path)
+        return import_openvino().Core().read_model(request.baseline.path)
+    return _convert(request, request.model, source)
+
+
+def _convert(request: CompileRequest, onnx: Path | io.BytesIO, source: Model) -> Any:
+    """The `openvino.Model` of an ONNX file, for the batch of the request, its layers called as in `source`."""
+    ov = import_openvino()
     try:
-        model = ov.convert_model(request.model)
+        model = ov.convert_model(onnx)
     except ov.frontend.OpConversionFailure as error:
         raise UnsupportedOpError(
             f"OpenVINO can't convert the model: {_gist(str(error))}",

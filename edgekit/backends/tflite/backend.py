@@ -30,7 +30,7 @@ class TFLiteBackend:
     """TFLite files for LiteRT (CPU, XNNPACK)."""
 
     name: ClassVar[str] = "tflite"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
     extra: ClassVar[str] = "tflite"
@@ -83,13 +83,16 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
     from edgekit.backends.tflite.quantize import quantize
+    from edgekit.backends.tflite.recorded import recorded_ranges
     from edgekit.lowering import scope_names
 
     baseline = request.baseline
     assert baseline is not None, "a quantized file is made from the float one"
     io = request.io if request.plan.default is Precision.INT8 else "float32"
     samples = _samples(model, baseline, request.calibration) if request.calibration else None
-    content = quantize(baseline.path.read_bytes(), request.plan, scopes=scope_names(model), samples=samples, io=io)
+    float_file, scopes = baseline.path.read_bytes(), scope_names(model)
+    recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
+    content = quantize(float_file, request.plan, scopes=scopes, samples=samples, io=io, recorded=recorded)
     inputs, outputs = (
         tuple(replace(spec, dtype=io) for spec in specs) for specs in (baseline.inputs, baseline.outputs)
     )

@@ -16,13 +16,15 @@ import numpy as np
 from edgekit.core.errors import InvalidInputError
 from edgekit.formats import flatbuffer
 
-__all__ = ["Samples", "calibrate"]
+__all__ = ["Ranges", "Samples", "calibrate"]
 
 Samples = Mapping[str, np.ndarray[Any, Any]]
+# {tensor name: {"min", "max"}}, as ai-edge-quantizer takes them.
+Ranges = dict[str, dict[str, np.ndarray[Any, Any]]]
 
 
-def calibrate(content: bytes, samples: Samples) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
-    """The range of each computed tensor, as ai-edge-quantizer takes it: {tensor name: {"min", "max"}}.
+def calibrate(content: bytes, samples: Samples) -> Ranges:
+    """The range of each computed tensor.
 
     Args:
         content: the float file.

@@ -5,15 +5,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-from edgekit.backends.tflite.calibrate import Samples, calibrate
+from edgekit.backends.tflite.calibrate import Ranges, Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
+from edgekit.backends.tflite.recorded import tensors_stored_whole
 from edgekit.core.types import QuantPlan
 from edgekit.formats import flatbuffer
 
 __all__ = ["quantize"]
 
 
-def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samples: Samples | None, io: str) -> bytes:
+def quantize(
+    content: bytes,
+    plan: QuantPlan,
+    *,
+    scopes: Mapping[str, str],
+    samples: Samples | None,
+    io: str,
+    recorded: Ranges | None = None,
+) -> bytes:
     """The file that realises `plan`.
 
     Args:
@@ -22,17 +31,26 @@ def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samp
         scopes: the prefix of tensor names of each layer.
         samples: calibration samples by input name, in the file's layout, batch first; None where nothing is int8.
         io: element type of the file's inputs and outputs: "float32", "int8" or "uint8".
+        recorded: ranges by tensor name that a quantized source has; only tensors that it has none for are measured.
     """
     from ai_edge_quantizer import Quantizer
 
     quantizer = Quantizer(content)
     keep = _last_softmaxes(content) if io == "float32" else []
-    apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, io=io)
-    statistics = calibrate(content, samples) if quantizer.need_calibration and samples else None
+    whole = tensors_stored_whole(content) if recorded else ()
+    apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, whole=whole, io=io)
+    statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration and samples else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
         result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def _statistics(content: bytes, samples: Samples, recorded: Ranges) -> Ranges:
+    graph = flatbuffer.read(content).subgraphs[0]
+    computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
+    missing = {graph.tensors[index].name.decode() for index in computed} - recorded.keys()
+    return {**calibrate(content, samples), **recorded} if missing else recorded
 
 
 def _last_softmaxes(content: bytes) -> list[str]:

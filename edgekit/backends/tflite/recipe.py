@@ -14,7 +14,13 @@ _EVERYTHING = ".*"
 
 
 def apply_plan(
-    quantizer: Any, plan: QuantPlan, *, scopes: Mapping[str, str], float_tensors: Iterable[str], io: str
+    quantizer: Any,
+    plan: QuantPlan,
+    *,
+    scopes: Mapping[str, str],
+    float_tensors: Iterable[str],
+    io: str,
+    whole: Iterable[str] = (),
 ) -> None:
     """Write the rules that realise `plan` into an `ai_edge_quantizer.Quantizer`.
 
@@ -23,8 +29,12 @@ def apply_plan(
         scopes: the prefix of tensor names of each layer.
         float_tensors: results that stay float under int8: the last softmax.
         io: element type of the file's inputs and outputs.
+        whole: results of operators whose int8 weights have one scale for all channels.
     """
     _add(quantizer, _EVERYTHING, plan.default)
+    if plan.default is Precision.INT8:
+        for tensor in whole:
+            _add(quantizer, f"^{re.escape(tensor)};?$", Precision.INT8, weights="TENSORWISE")
     for tensor in float_tensors:
         _add(quantizer, f"^{re.escape(tensor)};?$", Precision.FP32)
     for layer, precision in plan.layers:
@@ -33,13 +43,13 @@ def apply_plan(
         _add_ends(quantizer, io)
 
 
-def _add(quantizer: Any, regex: str, precision: Precision) -> None:
+def _add(quantizer: Any, regex: str, precision: Precision, weights: str = "CHANNELWISE") -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     everything = TFLOperationName.ALL_SUPPORTED
     if precision is Precision.INT8:
-        quantizer.add_static_config(regex, everything, activation_num_bits=8, weight_num_bits=8)
+        quantizer.add_static_config(regex, everything, 8, 8, weights)
     elif precision is Precision.FP16:
         quantizer.add_weight_only_config(regex, everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     else:

@@ -44,6 +44,7 @@ def evaluate(
     custom: str | None = None,
     activations: Mapping[str, str | None] | None = None,
     echoed: _Arrays | None = None,
+    steps: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> list[Metric]:
     """The artifact's quality beside the float model's. `docs/metrics.md` defines every figure.
@@ -71,6 +72,7 @@ def evaluate(
         custom: the user's metric or decoder.
         activations: what each output ends in ("softmax", "sigmoid"); where it says neither, the reference's numbers do.
         echoed: for an output in an input's shape, that input (n, …): an auto-encoder should give it back.
+        steps: for each output that the reference rounds, the distance of two neighbours.
         seed: of the bootstrap.
 
     Raises:
@@ -96,7 +98,8 @@ def evaluate(
         if axis == 1:
             # Logits are centred over the classes, which come last there.
             before, after, activation = np.moveaxis(before, 1, -1), np.moveaxis(after, 1, -1), "softmax"
-        figures += _suffixed(sqnr_figures(before, after, activation), spec, outputs)
+        resolution = (steps or {}).get(spec.name, 0.0) / 2
+        figures += _suffixed(sqnr_figures(before, after, activation, resolution), spec, outputs)
     # What is gated on unlabelled data goes before SQNR, whichever output has it.
     figures.sort(key=lambda figure: "sqnr" in figure.name)
     return [as_metric(figure, split=split, where=where, kind=kind) for figure in figures]

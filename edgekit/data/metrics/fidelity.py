@@ -60,20 +60,26 @@ def agreement_figures(reference: NDArray[Any], answer: NDArray[Any]) -> list[Fig
     ]
 
 
-def sqnr_figures(reference: NDArray[Any], answer: NDArray[Any], activation: str | None) -> list[Figure]:
+def sqnr_figures(
+    reference: NDArray[Any], answer: NDArray[Any], activation: str | None, resolution: float = 0.0
+) -> list[Figure]:
     """Signal-to-quantization-noise ratio in dB (power of the float model's output ÷ power of the difference).
 
     After a softmax or sigmoid it is taken before it, on the logits that give the same probabilities (the centred
     logarithm, the log-odds), and called "logits_sqnr". The second figure says how far that is above the best constant
     answer, each output element's own mean.
+
+    A reference that is itself rounded tells nothing of probabilities below `resolution`, half its step: they count as
+    that.
     """
     n, size = len(reference), reference[0].size
+    least = max(_EPSILON, resolution)
     signal = noise = 0.0
     total = np.zeros(size)
     # In blocks: a detector's outputs, in double precision, are gigabytes.
     for start in range(0, n, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        before, after = (_logits(output[rows], activation).reshape(-1, size) for output in (reference, answer))
+        before, after = (_logits(output[rows], activation, least).reshape(-1, size) for output in (reference, answer))
         signal += float(np.sum(before**2))
         noise += float(np.sum((before - after) ** 2))
         total += before.sum(axis=0)
@@ -91,13 +97,13 @@ def _agreement(name: str, n: int, share: float, interval: tuple[float, float] | 
     return Figure(name, "points", n, 100 * share, None, points(interval))
 
 
-def _logits(output: NDArray[Any], activation: str | None) -> NDArray[np.float64]:
+def _logits(output: NDArray[Any], activation: str | None, least: float) -> NDArray[np.float64]:
     values = np.asarray(output, np.float64)
     if activation == "softmax":
-        logs = np.log(np.clip(values, _EPSILON, 1))
+        logs = np.log(np.clip(values, least, 1))
         return np.asarray(logs - logs.mean(axis=-1, keepdims=True))
     if activation == "sigmoid":
-        inside = np.clip(values, _EPSILON, 1 - _EPSILON)
+        inside = np.clip(values, least, 1 - least)
         return np.asarray(np.log(inside / (1 - inside)))
     return values
 

@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
+from edgekit.ir.quantization import set_quant_params
 from edgekit.passes.contract import Pass, PassResult
 from edgekit.passes.fuse.rewiring import Array, bypass, constant, feeds_only, set_input_constant
 
@@ -72,6 +73,7 @@ def _fold(step: ir.Node) -> bool:
         return False
     if layer.op_type == "MatMul" and np.any(new_bias) and not _become_gemm(layer):
         return False
+    set_quant_params(value, None)  # said of what comes before the step
     bypass(step, value)
     set_input_constant(layer, 1, new_weights, name=f"{layer.name}/weight")
     if layer.op_type != "MatMul" and (np.any(new_bias) or _has_bias(layer)):

@@ -66,7 +66,9 @@ def set_input_constant(node: ir.Node, index: int, content: Array, *, name: str) 
 
 
 def bypass(node: ir.Node, by: ir.Value) -> bool:
-    """Take `node` out: whoever read its only output reads `by`. A graph output keeps name, layout and other metadata.
+    """Take `node` out: whoever read its only output reads `by`, which takes over the output's metadata.
+
+    So a graph output keeps name and layout, and a value of a quantized source how it is stored.
 
     Returns:
         False, with nothing changed, where a graph output would become a graph input, a constant or another output.
@@ -78,7 +80,7 @@ def bypass(node: ir.Node, by: ir.Value) -> bool:
         return False
     output.replace_all_uses_with(by, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    by.metadata_props.update(output.metadata_props)
     if is_output:
         by.name = output.name
-        by.metadata_props.update(output.metadata_props)
     return True

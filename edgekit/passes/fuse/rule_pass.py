@@ -33,19 +33,22 @@ class InPlacePass(Pass):
         inputs = {node: tuple(node.inputs) for node in model.graph}
         makers = {value: node for node in inputs for value in node.outputs}
         by_name = {value.name: node for value, node in makers.items()}
-        metadata = [dict(value.metadata_props) for value in model.graph.outputs]
+        metadata = {value.name: dict(value.metadata_props) for value in makers}
+        ends = [dict(value.metadata_props) for value in model.graph.outputs]
         fired = self.transform(model.proto)
         left = set(model.graph)
         fresh = [node for node in model.graph if node not in inputs]
         for node in fresh:
             node.metadata_props.clear()
             node.name = None
+            for value in node.outputs:
+                value.metadata_props.update(metadata.get(value.name, {}))
         for node in fresh:
             if (last := by_name.get(node.outputs[0].name)) is not None:
                 replaced = _behind(last, makers.get, inputs, left)
                 made = _behind(node, lambda value: value.producer(), {each: each.inputs for each in fresh}, inputs)
                 _name(made, _layer_name([each.name or "" for each in replaced]), model.graph)
-        for value, kept in zip(model.graph.outputs, metadata, strict=True):
+        for value, kept in zip(model.graph.outputs, ends, strict=True):
             value.metadata_props.update(kept)
         return PassResult(model, fired)
 

@@ -15,10 +15,8 @@ _STANDARD = ("", "ai.onnx")
 _CONTROL_FLOW = {"If", "Loop", "Scan"}
 _SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "StringNormalizer", "TfIdfVectorizer")
 _CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-_QUANTIZED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
-    "MatMulInteger",
-}  # fmt: skip
+# Float operators between QuantizeLinear and DequantizeLinear can be followed; integer operators can't.
+_INTEGER = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 _HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
@@ -42,7 +40,7 @@ def refuse_what_is_left(model: ir.Model) -> None:
 
     Raises:
         UnsupportedOpError: control flow, sequences, or operators that draw random numbers; names layer and operator.
-        InvalidInputError: the network is quantized already, or computes in half precision.
+        InvalidInputError: the network is quantized with integer operators, or computes in half precision.
     """
     for node in model.graph:
         name, kind = node.name or "?", node.op_type
@@ -52,8 +50,8 @@ def refuse_what_is_left(model: ir.Model) -> None:
             raise _op_error(name, kind, "works on sequences or text")
         if kind in _CHANCE:
             raise _op_error(name, kind, "draws random numbers, so its answers can't be checked")
-        if kind in _QUANTIZED:
-            raise _float_error(f"the model is quantized already (the layer {name!r} is a {kind})")
+        if kind in _INTEGER:
+            raise _float_error(f"the model is quantized with integer operators (the layer {name!r} is a {kind})")
     half = [v.name for node in model.graph for v in (*node.inputs, *node.outputs) if v is not None and v.dtype in _HALF]
     if half:
         raise _float_error(f"the model computes in half precision (the tensor {half[0]!r})")

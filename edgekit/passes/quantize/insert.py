@@ -1,0 +1,106 @@
+"""A float network in its quantized form: QuantizeLinear and DequantizeLinear where values and weights are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.model import Model
+from edgekit.ir.quantization import REARRANGING, QuantParams
+from edgekit.passes.fuse.rewiring import constant, new_constant, unique_node_name
+from edgekit.passes.quantize.weights import weight_scale
+
+__all__ = ["insert_qdq"]
+
+_LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection[str] = ()) -> Model:
+    """A copy of `model` that rounds values to int8, and has the weights of its linear layers in int8.
+
+    Weights are symmetric: see `weight_scale`. Biases and the network's outputs stay float.
+
+    Args:
+        model: a float network.
+        params: how to store values, by name; the others are not rounded.
+        keep: layers that compute in float, with float weights.
+    """
+    model = model.clone()
+    graph = model.graph
+    for node in [node for node in graph if node.op_type in _LINEAR and node.name not in keep]:
+        _store_weights(graph, node)
+    for value in [*graph.inputs, *(value for node in graph for value in node.outputs)]:
+        found = params.get(value.name or "")
+        if found is not None and not _is_rounded_before(value, params):
+            _round(graph, value, found, keep)
+    return model
+
+
+def _store_weights(graph: ir.Graph, node: ir.Node) -> None:
+    """int8 and a DequantizeLinear in place of the float weights of a linear layer."""
+    value = node.inputs[1]
+    weights = constant(value)
+    if value is None or weights is None or weights.dtype != np.float32 or weights.ndim < 2:
+        return
+    axis = _channel_axis(node, weights.ndim)
+    scale = weight_scale(weights, axis)
+    wide = scale.reshape([-1 if scale.ndim and at == axis else 1 for at in range(weights.ndim)])
+    stored = np.clip(np.rint(weights / wide), -127, 127).astype(np.int8)
+    name = f"{node.name}/weights"
+    inputs = [
+        new_constant(graph, f"{name}/int8", stored),
+        new_constant(graph, f"{name}/scale", scale),
+        new_constant(graph, f"{name}/zero_point", np.zeros(scale.shape, np.int8)),
+    ]
+    restored = _node(graph, "DequantizeLinear", inputs, name, {"axis": axis} if scale.ndim else {})
+    restored.outputs[0].dtype, restored.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(weights.shape)
+    graph.insert_before(node, restored)
+    node.replace_input_with(1, restored.outputs[0])
+    if not value.uses() and not value.is_graph_output():
+        graph.initializers.pop(value.name or "")
+
+
+def _channel_axis(node: ir.Node, rank: int) -> int:
+    """The axis of the output channels in a linear layer's weights."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1
+    if node.op_type == "Gemm":
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    return rank - 1
+
+
+def _is_rounded_before(value: ir.Value, params: Mapping[str, QuantParams]) -> bool:
+    """Whether it only rearranges a value that is rounded to the same integers."""
+    node = value.producer()
+    if node is None or node.op_type not in REARRANGING or node.inputs[0] is None:
+        return False
+    return params.get(node.inputs[0].name or "") == params[value.name or ""]
+
+
+def _round(graph: ir.Graph, value: ir.Value, params: QuantParams, keep: Collection[str]) -> None:
+    """Readers get the value by way of int8."""
+    readers = [use for use in value.uses() if use.node.name not in keep]
+    if not readers:
+        return
+    scale = new_constant(graph, f"{value.name}/scale", np.asarray(params.scale, np.float32))
+    zero = new_constant(graph, f"{value.name}/zero_point", np.asarray(params.zero_point, np.int8))
+    quantize = _node(graph, "QuantizeLinear", [value, scale, zero], f"{value.name}/QuantizeLinear", {})
+    restore = _node(graph, "DequantizeLinear", [quantize.outputs[0], scale, zero], f"{value.name}/DequantizeLinear", {})
+    quantize.outputs[0].dtype, quantize.outputs[0].shape = ir.DataType.INT8, value.shape
+    restore.outputs[0].dtype, restore.outputs[0].shape = ir.DataType.FLOAT, value.shape
+    for use in readers:
+        use.node.replace_input_with(use.idx, restore.outputs[0])
+    if (producer := value.producer()) is not None:
+        graph.insert_after(producer, [quantize, restore])
+    else:
+        graph.insert_before(graph[0], [quantize, restore])
+
+
+def _node(graph: ir.Graph, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int]) -> ir.Node:
+    node = ir.node(op, inputs, attributes, name=unique_node_name(graph, name))
+    node.outputs[0].name = f"{name}:0"
+    return node
