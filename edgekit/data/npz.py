@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.data.arrays import from_arrays
+from edgekit.data.sequences import from_sequences
 from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
 
@@ -40,4 +41,4 @@ def open_npz(path: str, request: Request) -> Source:
         raise bad_data(
             f"{path} can't be read as an .npz: {reason}", "Write it again: np.savez('data.npz', x=…, y=…)"
         ) from error
-    return from_arrays(arrays, request, name=path)
+    return (from_sequences if request.states else from_arrays)(arrays, request, name=path)

@@ -15,6 +15,7 @@ from edgekit.formats.detection import detect
 from edgekit.formats.source import Source
 from edgekit.ir.model import Model, set_layout
 from edgekit.ir.run import Arrays, max_relative, probe_specs, run
+from edgekit.ir.state import Declared
 
 __all__ = ["PARITY_LIMIT", "import_model"]
 
@@ -32,6 +33,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     custom_objects: str | None = None,
     seed: int = 0,
     check: Callable[[Path], None] | None = None,
+    states: Declared | None = None,
 ) -> dict[str, Any]:
     """Import the model file `source` and write `out`/model.onnx. Runs in a child process: the file may be hostile.
 
@@ -43,11 +45,12 @@ def import_model(  # noqa: PLR0917 - see trust_model
         custom_objects: "module:NAME" with the classes of custom Keras layers.
         seed: seed of the inputs on which the source and the Model are compared.
         check: called with the path of the Model before that, to raise what speaks against it.
+        states: the model's recurrent state, as it is declared.
 
     Returns:
-        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "cut", "beside", "warnings"}; "cut" names
-        what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`); "beside" has the digest of each file that
-        holds weights beside the model file, by its name relative to it.
+        {"format", "parity": {"runtime", "max_relative", "samples"}, "params", "cut", "states", "beside", "warnings"};
+        "cut" names what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`); "beside" has the digest of each
+        file that holds weights beside the model file, by its name relative to it.
 
     Raises:
         InvalidInputError: the file, or an argument about it, is not valid.
@@ -57,7 +60,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
     feeds = _probes(read.inputs, seed)
     try:
-        model = _to_model(read, seed)
+        model = _to_model(read, seed, states or {})
     except Exception as error:
         if not isinstance(error, EdgekitError):
             # A network that its own framework can't run either is the file's fault, and this says so.
@@ -81,6 +84,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
         "parity": {"runtime": read.runtime, "max_relative": difference, "samples": len(next(iter(feeds.values())))},
         "params": _parameters(model),
         "cut": [to_json(cut) for cut in read.cuts],
+        "states": [] if states == "none" else list((states or {}).items()),
         "beside": {name: digest_file(Path(source).parent / name) for name in read.beside},
         "warnings": [*read.warnings, *_doubts(expected)],
     }
@@ -109,7 +113,7 @@ def _read(
 
 def _probes(specs: Sequence[TensorSpec], seed: int) -> Arrays:
     """A few samples of different sizes, in whole batches where the source fixes its batch."""
-    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or 1
+    batch = min((spec.shape[0] or 1 for spec in specs if spec.shape), default=1)
     feeds = probe_specs(specs, seed, batch * max(1, len(_SCALES) // batch))
     return {name: _scaled(value) if value.dtype.kind == "f" and value.ndim else value for name, value in feeds.items()}
 
@@ -120,11 +124,11 @@ def _scaled(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return scaled
 
 
-def _to_model(read: Source, seed: int) -> Model:
+def _to_model(read: Source, seed: int, states: Declared) -> Model:
     from edgekit.formats.layer_names import name_after_layers
     from edgekit.passes.normalise import normalise
 
-    model = normalise(read.proto, seed)
+    model = normalise(read.proto, seed, states)
     if read.layers:
         name_after_layers(model.proto, read.layers)
     for values, specs in ((model.graph.inputs, model.inputs), (model.graph.outputs, model.outputs)):
