@@ -32,7 +32,31 @@ def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
         result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    return _mend_last_operator(bytes(result.quantized_model))
+
+
+def _mend_last_operator(content: bytes) -> bytes:
+    """Let an integer operator read the integers again that it was given in their float form.
+
+    ai-edge-quantizer 0.10 counts the end of the file as reader −1 of an output, and so gives the dequantized output to
+    the last operator, too, where that reads the same tensor: a dense layer behind a state does.
+    """
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    file = flatbuffer.read(content)
+    subgraph = file.subgraphs[0]
+    named = list(zip(flatbuffer.op_names(file), subgraph.operators, strict=True))
+    source = {int(op.outputs[0]): int(op.inputs[0]) for name, op in named if name == "DEQUANTIZE"}
+    wrong = [
+        op
+        for name, op in named
+        if name not in ("DEQUANTIZE", "QUANTIZE")
+        and subgraph.tensors[op.outputs[0]].type != TensorType.FLOAT32
+        and any(int(index) in source for index in op.inputs)
+    ]
+    for op in wrong:
+        op.inputs = [source.get(int(index), int(index)) for index in op.inputs]
+    return flatbuffer.write(file) if wrong else content
 
 
 def _last_softmaxes(content: bytes) -> list[str]:
