@@ -404,13 +404,19 @@ class TFLiteSession(Session):
         self.outputs = [tflite_tensor(detail, names) for detail in interpreter.get_output_details()]
         self.invoke = interpreter.invoke
 
-    def _signature_names(self) -> dict[int, str]:
-        """Tensor index → the name in the signature, which is the model's own; tensor names are the converter's."""
+    def _signature_names(self) -> dict[int, list[str]]:
+        """Tensor index → names in the signature, which are the model's own; tensor names are the converter's.
+
+        A tensor that is two outputs has two names.
+        """
         signatures: dict[str, Any] = getattr(self._interpreter, "_get_full_signature_list", dict)()
         if len(signatures) != 1:
             return {}
         (signature,) = signatures.values()
-        return {index: name for side in ("inputs", "outputs") for name, index in signature[side].items()}
+        names: dict[int, list[str]] = {}
+        for name, index in (*signature["inputs"].items(), *signature["outputs"].items()):
+            names.setdefault(index, []).append(name)
+        return names
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
         """Set the input tensors."""
@@ -442,10 +448,11 @@ class TFLiteSession(Session):
         }
 
 
-def tflite_tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
-    """An input or output as the interpreter describes it."""
+def tflite_tensor(detail: dict[str, Any], names: dict[int, list[str]]) -> Tensor:
+    """An input or output as the interpreter describes it; it takes its name from `names`."""
     scale, zero_point = detail["quantization"]
-    name = names.get(detail["index"], detail["name"])
+    unused = names.get(detail["index"])
+    name = unused.pop(0) if unused else detail["name"]
     shape = tuple(int(size) for size in detail["shape"])
     return Tensor(name, shape, np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
-    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "State", "Threads",
-    "TrustModel", "given", "input_shapes", "states",
+    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "State",
+    "Threads", "TrustModel", "given", "input_shapes", "states",
 ]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]

@@ -65,7 +65,8 @@ def materialise(
             states, which are (n, …); targets are (n × steps, …), or (n, …) for whole sequences.
 
     Returns:
-        `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `digest` is
+        `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `n` counts
+        samples (sequences then have "steps", too), `digest` is
         over the split's files, `samples` over the ids of its samples, which `<out>/splits.json` lists. `labelled`
         tells whether the report split has targets.
 
@@ -200,6 +201,7 @@ def _write(
     digests = "".join(digest_file(file) for file in files)
     return {
         "n": len(indices),
+        **({"steps": source.steps} if request.states else {}),
         "digest": hashlib.sha256(digests.encode()).hexdigest(),
         "source": source.name,
         "samples": digest_json([source.ids[i] for i in indices]),

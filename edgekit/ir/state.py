@@ -4,7 +4,7 @@ A graph doesn't say which of its inputs are state. Whoever knows declares pairs 
 a streaming model would be fed made-up states and judged on single steps, so what gives a state away is an error:
 
 - an input is the initial state of a recurrent operator whose final state is an output,
-- an input is carried to an output through a gate, as in the cell of an LSTM (f ⊙ c + i ⊙ g) or a GRU
+- an input is carried to an output through a gate and a sum, as in the cell of an LSTM (f ⊙ c + i ⊙ g) or a GRU
   ((1 − z) ⊙ n + z ⊙ h), where the gate depends on another input, or
 - an input and an output that depends on it are called like a state before and after a step (`h0` and `hn`,
   `state_in` and `state_out`, `past_key` and `present_key`),
@@ -140,18 +140,27 @@ def _final_states(source: ir.Value) -> list[ir.Value]:
 
 
 def _is_carried(source: ir.Value, target: ir.Value) -> bool:
-    """Whether `source` reaches `target` element by element, through a gate that depends on another input."""
+    """Whether `source` reaches `target` element by element, through a gate and then a sum with something new.
 
-    def steps(state: tuple[ir.Value, bool]) -> Iterator[tuple[ir.Value, bool]]:
-        value, gated = state
+    The gate depends on another input. Without the sum it is a mask, as on the spectrum of a noise filter.
+    """
+    start, gated, summed = range(3)
+
+    def steps(state: tuple[ir.Value, int]) -> Iterator[tuple[ir.Value, int]]:
+        value, stage = state
         for node, index in _uses(value):
             if node.op_type in _MOVING:
-                yield from ((output, gated) for output in node.outputs)
+                yield from ((output, stage) for output in node.outputs)
             elif node.op_type in _ELEMENTWISE:
                 other = node.inputs[1 - index]
-                yield node.outputs[0], gated or (node.op_type == "Mul" and _is_gate(other, source))
+                if node.op_type == "Mul" and _is_gate(other, source):
+                    yield node.outputs[0], max(stage, gated)
+                elif node.op_type != "Mul" and stage == gated and other is not source:
+                    yield node.outputs[0], summed
+                else:
+                    yield node.outputs[0], stage
 
-    return (target, True) in _closure((source, False), steps)
+    return (target, summed) in _closure((source, start), steps)
 
 
 def _is_gate(value: ir.Value | None, source: ir.Value) -> bool:

@@ -32,14 +32,15 @@ def quantize(content: bytes, plan: QuantPlan, *, scopes: Mapping[str, str], samp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
         result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return _mend_last_operator(bytes(result.quantized_model))
+    return _mended(bytes(result.quantized_model))
 
 
-def _mend_last_operator(content: bytes) -> bytes:
-    """Let an integer operator read the integers again that it was given in their float form.
+def _mended(content: bytes) -> bytes:
+    """The file with two mistakes of ai-edge-quantizer 0.10 put right; both meet models that give out their state.
 
-    ai-edge-quantizer 0.10 counts the end of the file as reader −1 of an output, and so gives the dequantized output to
-    the last operator, too, where that reads the same tensor: a dense layer behind a state does.
+    It counts the end of the file as reader −1 of an output, and so gives the dequantized output to the last operator,
+    too, where that reads the same tensor (a dense layer behind a state): that one shall read the integers. And of two
+    outputs that are one tensor (a state that is also the answer) it leaves the signature with the integers.
     """
     from ai_edge_litert.schema_py_generated import TensorType
 
@@ -56,7 +57,12 @@ def _mend_last_operator(content: bytes) -> bytes:
     ]
     for op in wrong:
         op.inputs = [source.get(int(index), int(index)) for index in op.inputs]
-    return flatbuffer.write(file) if wrong else content
+    ends = list(zip(file.signatureDefs[0].outputs, subgraph.outputs, strict=True))
+    if not wrong and all(end.tensorIndex == index for end, index in ends):
+        return content
+    for end, index in ends:
+        end.tensorIndex = index
+    return flatbuffer.write(file)
 
 
 def _last_softmaxes(content: bytes) -> list[str]:
