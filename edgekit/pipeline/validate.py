@@ -117,7 +117,8 @@ def validate(
 
 def _batch(artifact: Artifact) -> int:
     """The batch size that an artifact is fixed to."""
-    return next((spec.shape[0] for spec in artifact.inputs if spec.shape and spec.shape[0]), 1)
+    fed = (spec for spec in artifact.inputs if spec.name not in dict(artifact.states))
+    return next((spec.shape[0] for spec in fed if spec.shape and spec.shape[0]), 1)
 
 
 def _without_code(recipe: Recipe, metric: str | None) -> Recipe:

@@ -35,7 +35,7 @@ def calibrate(content: bytes, samples: Samples) -> dict[str, dict[str, np.ndarra
     subgraph = flatbuffer.read(content).subgraphs[0]
     computed = [*subgraph.inputs, *(index for operator in subgraph.operators for index in operator.outputs)]
     lows, highs = (dict.fromkeys(computed, extreme) for extreme in (np.inf, -np.inf))
-    batch = min(int(subgraph.tensors[index].shape[0]) for index in subgraph.inputs)
+    batch = min(int(size) for index in subgraph.inputs for size in subgraph.tensors[index].shape[:1])
     indices = dict(zip(samples, subgraph.inputs, strict=True))
     count = len(next(iter(samples.values())))
     for start in range(0, count, batch):
