@@ -8,8 +8,10 @@
 
 Runtime options stand behind the file: "model.xml?INFERENCE_PRECISION_HINT=f32". Inputs are .npz files with a leading
 sample axis, one array an input (by name, else by order), float32 as the original model takes them; an artifact with
-integer inputs or outputs gets and gives them through its own scale and zero point. Everything that goes wrong is one
-line on stderr, the same as JSON on stdout, and an exit code.
+integer inputs or outputs gets and gives them through its own scale and zero point. With --state h=h_out, the output
+h_out feeds the input h at the next step: samples are then sequences, (sequences, steps, ...), answers too, and an array
+h, if there is one, says what each sequence starts from. Everything that goes wrong is one line on stderr, the same as
+JSON on stdout, and an exit code.
 """
 
 from __future__ import annotations
@@ -90,6 +92,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--outputs", metavar="NPZ", help="where its answers go")
     parser.add_argument("--golden", metavar="NPZ", help="samples for every artifact")
     parser.add_argument("--golden-outputs", metavar="DIR", help="where their answers go: DIR/<index>.npz")
+    parser.add_argument(
+        "--state", action="append", default=[], metavar="IN=OUT", help="this output feeds that input at the next step"
+    )
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--warmup", type=positive, default=10, help="inferences before the clock counts")
     parser.add_argument("--repeats", type=positive, default=5)
@@ -113,6 +118,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     check_files(requests, arguments)
     before = device_state()
     loaded = [load(request, arguments.runtime, arguments.threads) for request in requests]
+    for item in loaded:
+        item.session.states = find_states(arguments.state, item.session)
     outputs = None
     if arguments.inputs:
         outputs = answer(loaded[0].session, arguments.inputs, arguments.outputs, report)
@@ -346,18 +353,23 @@ class Tensor(NamedTuple):
 
 
 class Session:
-    """An artifact in its runtime. `invoke` is the one call that the clock sees."""
+    """An artifact in its runtime. `invoke` is the one call that the clock sees.
+
+    `states` are the positions of the inputs that are state, each with that of the output that feeds it.
+    """
 
     runtime: str
     version: str
     inputs: list[Tensor]
     outputs: list[Tensor]
     invoke: Callable[[], Any]
+    states: dict[int, int] = {}  # noqa: RUF012 - replaced, never changed; read by Python 3.8
 
     @property
     def batch(self) -> int:
         """How many samples one inference takes."""
-        return self.inputs[0].shape[0] if self.inputs[0].shape else 1
+        shape = next(tensor.shape for index, tensor in enumerate(self.inputs) if index not in self.states)
+        return shape[0] if shape else 1
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
         """Set the inputs, float or as the artifact takes them, one array an input."""
@@ -392,13 +404,19 @@ class TFLiteSession(Session):
         self.outputs = [tflite_tensor(detail, names) for detail in interpreter.get_output_details()]
         self.invoke = interpreter.invoke
 
-    def _signature_names(self) -> dict[int, str]:
-        """Tensor index → the name in the signature, which is the model's own; tensor names are the converter's."""
+    def _signature_names(self) -> dict[int, list[str]]:
+        """Tensor index → names in the signature, which are the model's own; tensor names are the converter's.
+
+        A tensor that is two outputs has two names.
+        """
         signatures: dict[str, Any] = getattr(self._interpreter, "_get_full_signature_list", dict)()
         if len(signatures) != 1:
             return {}
         (signature,) = signatures.values()
-        return {index: name for side in ("inputs", "outputs") for name, index in signature[side].items()}
+        names: dict[int, list[str]] = {}
+        for name, index in (*signature["inputs"].items(), *signature["outputs"].items()):
+            names.setdefault(index, []).append(name)
+        return names
 
     def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
         """Set the input tensors."""
@@ -430,10 +448,11 @@ class TFLiteSession(Session):
         }
 
 
-def tflite_tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
-    """An input or output as the interpreter describes it."""
+def tflite_tensor(detail: dict[str, Any], names: dict[int, list[str]]) -> Tensor:
+    """An input or output as the interpreter describes it; it takes its name from `names`."""
     scale, zero_point = detail["quantization"]
-    name = names.get(detail["index"], detail["name"])
+    unused = names.get(detail["index"])
+    name = unused.pop(0) if unused else detail["name"]
     shape = tuple(int(size) for size in detail["shape"])
     return Tensor(name, shape, np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
 
@@ -724,16 +743,17 @@ def version_of(module: str) -> str:
 
 
 def answer(session: Session, source: str, target: str | None, report: Reporter) -> dict[str, Any]:
-    """Run every sample of an .npz and write the answers: one array an output, the sample axis in front."""
+    """Run every sample of an .npz and write the answers: one array an output, the sample axis in front.
+
+    The answers to sequences have their steps behind it.
+    """
     samples = read_samples(session, source)
     count, batch = len(samples[0]), session.batch
     parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in session.outputs]
     for start in range(0, count, batch):
-        session.feed([padded(array[start : start + batch], batch) for array in samples])
-        session.invoke()
-        for part, tensor, value in zip(parts, session.outputs, session.fetch()):
-            per_sample = value.ndim > 0 and len(value) == batch
-            part.append((value if per_sample else np.repeat(value[None], batch, axis=0))[: count - start])
+        chosen = [padded(array[start : start + batch], batch) for array in samples]
+        for part, tensor, value in zip(parts, session.outputs, run_batch(session, chosen)):
+            part.append(value[: count - start])
             refuse_nan(part[-1], "output %r of sample %%d of %s" % (tensor.name, source), start)
         report("running", min(1.0, (start + batch) / count))
     outputs = {tensor.name: np.concatenate(part) for tensor, part in zip(session.outputs, parts)}
@@ -746,6 +766,50 @@ def answer(session: Session, source: str, target: str | None, report: Reporter) 
     return {"n": count, "digest": content.hexdigest()}
 
 
+def run_batch(session: Session, samples: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """The answers to a whole batch of samples, or of sequences, whose states each step hands to the next."""
+    if not session.states:
+        return [by_sample(value, session.batch) for value in run_step(session, samples)]
+    steps = next(array.shape[1] for index, array in enumerate(samples) if index not in session.states)
+    state = {index: samples[index].reshape(session.inputs[index].shape) for index in session.states}
+    answers = []
+    for step in range(steps):
+        values = run_step(session, [state[i] if i in state else array[:, step] for i, array in enumerate(samples)])
+        state = {index: values[output] for index, output in session.states.items()}
+        answers.append([by_sample(value, session.batch) for value in values])
+    return [np.stack(values, axis=1) for values in zip(*answers)]
+
+
+def run_step(session: Session, values: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """One inference."""
+    session.feed(values)
+    session.invoke()
+    return session.fetch()
+
+
+def by_sample(value: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
+    """An output with the samples in front; one that has no batch is the same for all of them."""
+    return value if value.ndim > 0 and len(value) == batch else np.repeat(value[None], batch, axis=0)
+
+
+def find_states(pairs: Sequence[str], session: Session) -> dict[int, int]:
+    """The position of each state among the inputs → that of the output that feeds it at the next step."""
+    inputs, outputs = ({tensor.name: i for i, tensor in enumerate(side)} for side in (session.inputs, session.outputs))
+    states = {}
+    for pair in pairs:
+        source, _, target = pair.partition("=")
+        told = "the artifact has the inputs %s and the outputs %s" % (", ".join(inputs), ", ".join(outputs))
+        if source in inputs and target in outputs:
+            states[inputs[source]] = outputs[target]
+            before, after = session.inputs[inputs[source]].shape, session.outputs[outputs[target]].shape
+            told = "" if before == after else "the input has shape %s, the output %s" % (before, after)
+        if told:
+            raise BenchError("UsageError", "--state %s is no pair: %s" % (pair, told), "your command", "Name a pair.")
+    if states and len(states) == len(inputs):
+        raise BenchError("UsageError", "every input is a state", "your command", "Leave one to feed.")
+    return states
+
+
 def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
     """The arrays of an .npz in the order of the artifact's inputs, checked against their shapes."""
     try:
@@ -756,6 +820,10 @@ def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
             "%s can't be read: %s" % (source, one_line(error)), "your data", "Write it with numpy.savez."
         ) from error
     names = [tensor.name for tensor in session.inputs]
+    for index in session.states:
+        if names[index] not in arrays and arrays:
+            count = len(next(iter(arrays.values())))
+            arrays[names[index]] = np.zeros((count, *sample_shape(session, index)), np.float32)
     if not set(names) <= set(arrays):
         if len(arrays) != len(names):
             raise invalid(
@@ -765,17 +833,27 @@ def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
             )
         arrays = dict(zip(names, arrays.values()))
     ordered = [arrays[name] for name in names]
-    for tensor, array in zip(session.inputs, ordered):
-        if array.shape[1:] != tensor.shape[1:] or not len(array):
+    for index, (tensor, array) in enumerate(zip(session.inputs, ordered)):
+        axes = ["N", "steps"] if session.states and index not in session.states else ["N"]
+        wanted = sample_shape(session, index)
+        if array.shape[len(axes) :] != wanted or array.ndim < len(axes) or 0 in array.shape[: len(axes)]:
             raise invalid(
-                "input %r has shape %s in %s, the artifact takes (N, %s)"
-                % (tensor.name, array.shape, source, ", ".join(map(str, tensor.shape[1:]))),
+                "input %r has shape %s in %s, the artifact takes (%s)"
+                % (tensor.name, array.shape, source, ", ".join(axes + [str(size) for size in wanted])),
                 "your data",
-                "Give samples in the model's own shape, with a sample axis in front.",
+                "Give samples in the model's own shape, with a sample axis in front%s."
+                % (" and the steps behind it" if len(axes) > 1 else ""),
             )
-    if len({len(array) for array in ordered}) != 1:
+    sizes = {array.shape[:2] for index, array in enumerate(ordered) if session.states and index not in session.states}
+    if len({len(array) for array in ordered}) != 1 or len(sizes) > 1:
         raise invalid("the arrays of %s differ in their number of samples" % source, "your data", "Make them equal.")
     return ordered
+
+
+def sample_shape(session: Session, index: int) -> tuple[int, ...]:
+    """The shape of one sample of an input: without the batch, but a state may have its layers in front and no batch."""
+    shape = session.inputs[index].shape
+    return shape if index in session.states and shape[:1] != (session.batch,) else shape[1:]
 
 
 def refuse_nan(values: np.ndarray[Any, Any], what: str, start: int) -> None:
@@ -803,7 +881,10 @@ def feed_for_timing(session: Session, source: str | None) -> None:
     else:
         noise = np.random.RandomState(0)
         batches = [noise.uniform(0, 1, tensor.shape).astype(np.float32) for tensor in session.inputs]
-    session.feed(batches)
+    if source and session.states:
+        run_batch(session, batches)  # the last step stays fed, with the state that led there
+    else:
+        session.feed(batches)
 
 
 # ---------------------------------------------------------------------------------------------------- timing

@@ -30,7 +30,8 @@ class CompileRequest:
         plan: the precision of each layer.
         baseline: the fp32 artifact of the same model that this back end compiled before; None when the plan is fp32.
         calibration: an .npz of calibration samples, one array an input name, ready to feed; None but for int8.
-            Without data they are synthetic.
+            Without data they are synthetic. A sample has the input's `TensorSpec.sample_shape`; those of a model with
+            state are single steps.
         batch: the batch size that the artifact is fixed to.
         io: element type of the artifact's inputs and outputs: "float32", "int8" or "uint8".
         labels: class names, or empty.
@@ -97,7 +98,7 @@ class Backend(Protocol):
         ...
 
     def example(self, artifact: Artifact) -> str:
-        """The shortest Python program that runs the artifact on its runtime."""
+        """The shortest Python program that runs the artifact on its runtime, and feeds its `states` back."""
         ...
 
 

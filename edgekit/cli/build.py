@@ -17,6 +17,7 @@ from edgekit.cli.options import (
     ModelArgument,
     Normalize,
     Resize,
+    State,
     Threads,
     TrustModel,
 )
@@ -87,6 +88,7 @@ def _build(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Not the target's own.")] = None,
     input_shape: InputShape = None,
+    state: State = None,
     trust_model: TrustModel = False,
     custom_objects: CustomObjects = None,
     config: Annotated[
@@ -106,7 +108,10 @@ def _build(
     given = options.given
     flags = {
         "model": given(
-            input_shapes=options.input_shapes(input_shape), trust=trust_model, custom_objects=custom_objects
+            input_shapes=options.input_shapes(input_shape),
+            states=options.states(state),
+            trust=trust_model,
+            custom_objects=custom_objects,
         ),
         "data": given(
             data=data, train=train_data, eval=eval_data, none=no_data, metric=metric,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.options import Debug, InputShape, ModelArgument, input_shapes
+from edgekit.cli.options import Debug, InputShape, ModelArgument, State, input_shapes, states
 
 __all__ = ["register"]
 
@@ -29,6 +29,7 @@ def _init(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = Path("edgekit.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     input_shape: InputShape = None,
+    state: State = None,
     debug: Debug = False,
 ) -> None:
     from edgekit.core.errors import UsageError
@@ -42,7 +43,9 @@ def _init(
             if out.is_dir()
             else f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --out {out} --force",
         )
-    text = recipe_text(model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {})
+    text = recipe_text(
+        model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {}, states=states(state)
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     data = "" if has_data(text) else " --data FOLDER"

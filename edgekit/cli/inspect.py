@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import options
-from edgekit.cli.options import AsJson, CustomObjects, Debug, InputShape, ModelArgument, TrustModel
+from edgekit.cli.options import AsJson, CustomObjects, Debug, InputShape, ModelArgument, State, TrustModel
 
 __all__ = ["register"]
 
@@ -47,6 +47,7 @@ def _inspect(
         list[str] | None, typer.Option("--target", "-t", metavar="T", help="May be given again.")
     ] = None,
     input_shape: InputShape = None,
+    state: State = None,
     trust_model: TrustModel = False,
     custom_objects: CustomObjects = None,
     as_json: AsJson = False,
@@ -62,6 +63,7 @@ def _inspect(
             model,
             targets or [],
             input_shapes=options.input_shapes(input_shape),
+            states=options.states(state),
             trust=trust_model,
             custom_objects=custom_objects,
         )

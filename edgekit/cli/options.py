@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
-    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "Threads",
-    "TrustModel", "given", "input_shapes",
+    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "State",
+    "Threads", "TrustModel", "given", "input_shapes", "states",
 ]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -32,6 +32,10 @@ TrustModel = Annotated[
 ]
 CustomObjects = Annotated[
     str | None, typer.Option("--custom-objects", metavar="MODULE:NAME", help="A dictionary of custom Keras layers.")
+]
+State = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="IN=OUT|none", help="An input that is state, and the output that feeds it back."),
 ]
 ModelArgument = Annotated[
     str,
@@ -66,6 +70,31 @@ def input_shapes(texts: list[str] | None) -> dict[str, list[int]] | None:
                 remedy="Give the input's name and its sizes, batch included: --input-shape image=1,3,224,224",
             )
     return shapes
+
+
+def states(texts: list[str] | None) -> dict[str, str] | str | None:
+    """Parse `IN=OUT` texts; a single `none` says that no input is state.
+
+    Raises:
+        UsageError: a text is not of that form, or an input is named twice.
+    """
+    if not texts or texts == ["none"]:
+        return texts[0] if texts else None
+    pairs: dict[str, str] = {}
+    for text in texts:
+        source, _, target = text.partition("=")
+        if not source or not target or source in pairs:
+            from edgekit.core.errors import UsageError
+
+            raise UsageError(
+                f"--state {text!r} names {source!r} again"
+                if source in pairs
+                else f"--state {text!r} is not of the form IN=OUT",
+                blame="the command line",
+                remedy="Name each input that is state with the output that feeds it at the next step: --state h=h_out",
+            )
+        pairs[source] = target
+    return pairs
 
 
 def given(**keys: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,7 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Precision, Preprocess
 
-__all__ = ["DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "load_recipe"]
+__all__ = [
+    "DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "load_recipe",
+    "model_section",
+]  # fmt: skip
 
 
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -35,10 +38,13 @@ class ModelSection(_Section):
         input_shapes: static shapes for inputs whose file leaves sizes open, batch included.
         trust: allow the file to bring code (Keras Lambda layers).
         custom_objects: "module:NAME" of a dictionary of custom Keras layers.
+        states: the model's recurrent state: each input with the output that feeds it at the next step; or "none",
+            where what looks like state is ordinary input.
     """
 
     path: Path | None = None
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    states: dict[str, str] | Literal["none"] = Field(default_factory=dict)
     trust: bool = False
     custom_objects: str | None = None
 
@@ -50,6 +56,20 @@ class ModelSection(_Section):
                 message = f"the shape of {name} must be positive sizes, not {list(shape)}"
                 raise ValueError(message)
         return shapes
+
+    @field_validator("states", mode="before")
+    @classmethod
+    def _pairs(cls, states: Any) -> Any:
+        if states == "none":
+            return states
+        if not isinstance(states, Mapping) or not all(isinstance(name, str) and name for name in states.values()):
+            message = f'states are pairs, like {{ h = "h_out" }}, or "none", not {states!r}'
+            raise ValueError(message)
+        twice = next((name for name in states.values() if list(states.values()).count(name) > 1), None)
+        if twice is not None:
+            message = f"the output {twice} can't feed two states"
+            raise ValueError(message)
+        return states
 
     @field_validator("custom_objects")
     @classmethod
@@ -170,6 +190,29 @@ def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Re
     return _validate(merged, UsageError, "", "the command line")
 
 
+def model_section(
+    input_shapes: Mapping[str, Sequence[int]],
+    states: Mapping[str, str] | str | None = None,
+    *,
+    trust: bool = False,
+    custom_objects: str | None = None,
+) -> ModelSection:
+    """What a verb without a recipe knows of a model's file.
+
+    Raises:
+        UsageError: sizes or pairs that can't be.
+    """
+    content = {
+        "model": {
+            "input_shapes": input_shapes,
+            "states": states or {},
+            "trust": trust,
+            "custom_objects": custom_objects,
+        }
+    }
+    return _validate(content, UsageError, "", "the command line").model
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -210,7 +253,7 @@ def _explain(problem: Any, content: Mapping[str, Any], *, as_flags: bool) -> tup
         # A rule about several keys of a section says by itself what to do.
         return message, _FLAGS if as_flags else _TEMPLATE
     value = content[keys[0]].get(keys[1])
-    flag = "--" + keys[1].replace("_", "-").replace("shapes", "shape")
+    flag = "--" + keys[1].replace("_", "-").replace("shapes", "shape").replace("states", "state")
     given = f"{flag} {value}" if as_flags else f"{place} = {value!r}"
     if place == "precision.precision":
         return f"{given} is no precision that edgekit makes", f"Take one of: auto, {', '.join(Precision)}"

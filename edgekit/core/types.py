@@ -27,6 +27,7 @@ __all__ = [
     "PrecisionProof",
     "Preprocess",
     "QuantPlan",
+    "States",
     "TensorSpec",
     "Timing",
     "from_json",
@@ -37,6 +38,8 @@ __all__ = [
 
 # What a runtime is told: (key, value) pairs.
 Options = tuple[tuple[str, str], ...]
+# Recurrent state: (input, the output that feeds it at the next step) pairs.
+States = tuple[tuple[str, str], ...]
 # Inside a class with a field called `float`, the type needs another name.
 _Number = float
 
@@ -82,6 +85,12 @@ class TensorSpec:
     dtype: str = "float32"
     layout: Layout = Layout.ND
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample: without the batch, which is 1 or free; more in front are the layers of a state."""
+        batched = self.shape[:1] in ((None,), (1,))
+        return tuple(size or 1 for size in (self.shape[1:] if batched else self.shape))
+
     def with_batch(self, batch: int) -> tuple[int, ...]:
         """The static shape for a batch of `batch` samples."""
         return tuple(batch if size is None else size for size in self.shape)
@@ -125,6 +134,7 @@ class Artifact:
         min_runtime: the oldest runtime that loads it, like "ai-edge-litert 1.0", or "" when not known.
         inputs, outputs: what the artifact itself takes and gives, in the Model's order, with static shapes. Where its
             layout differs from the Model's, `permutation` of the two layouts says how data gets from one to the other.
+        states: its recurrent state, by its own names.
     """
 
     backend: str
@@ -135,6 +145,7 @@ class Artifact:
     min_runtime: str = ""
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    states: States = ()
 
     @property
     def path(self) -> Path:

@@ -27,8 +27,7 @@ def from_arrays(
     *,
     name: str,
     class_names: tuple[str, ...] = (),
-    row_name: str = "row {}",
-    first_row: int = 0,
+    name_of: Callable[[int], str] = "row {}".format,
     notes: Sequence[str] = (),
 ) -> Source:
     """Samples from arrays whose first axis counts them.
@@ -38,7 +37,7 @@ def from_arrays(
         request: what the model takes.
         name: the data argument, for messages.
         class_names: in label order, where known.
-        row_name, first_row: how a sample is called: "row 17", counted from `first_row`.
+        name_of: what the sample at an index is called.
         notes: what was assumed so far.
 
     An array in the input's shape is taken as it is. Channels in the other place are moved, missing or extra axes of
@@ -67,14 +66,13 @@ def from_arrays(
             sample[key] = scale(shape(by_input[key][index]))
             if not np.isfinite(sample[key]).all():
                 raise bad_data(
-                    f"{name}: {row_name.format(index + first_row)} of {key!r} holds NaN or infinity",
+                    f"{name}: {name_of(index)} of {key!r} holds NaN or infinity",
                     "Remove or repair that sample.",
                 )
         return sample
 
     targets = from_keys(arrays, request.outputs, count=count, name=name) if request.labelled else {}
-    ids = [row_name.format(row) for row in range(first_row, first_row + count)]
-    return Source(name, ids, read, targets, class_names, tuple(notes))
+    return Source(name, [name_of(row) for row in range(count)], read, targets, class_names, tuple(notes))
 
 
 def _array_of(arrays: Mapping[str, NDArray[Any]], spec: TensorSpec, request: Request, name: str) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.data.arrays import from_arrays
+from edgekit.data.sequences import from_sequences
 from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
 
@@ -32,7 +33,7 @@ def open_function(spec: str, request: Request) -> Source:
         raise
     except Exception as error:
         raise bad_data(f"{spec} failed: {type(error).__name__}: {error}", f"Try it alone: {_try_line(spec)}") from error
-    return from_arrays(_named(answer, spec), request, name=spec)
+    return (from_sequences if request.states else from_arrays)(_named(answer, spec), request, name=spec)
 
 
 def load_function(spec: str, *, blame: str = "your data") -> Any:

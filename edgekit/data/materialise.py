@@ -29,6 +29,7 @@ __all__ = ["materialise", "synthesise"]
 
 _MAX_BYTES = 2 << 30
 _FEW = 100
+_SYNTHETIC_STEPS = 8
 
 
 def materialise(
@@ -43,6 +44,7 @@ def materialise(
     labelled: bool = True,
     batch: int = 1,
     seed: int = 0,
+    states: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Split and preprocess data into `<out>/<split>.npz` and, where labelled, `<out>/<split>.labels.npz`.
 
@@ -59,9 +61,12 @@ def materialise(
         labelled: False to ignore labels and class folders.
         batch: each split is cut to a multiple of it.
         seed: of the splits.
+        states: the inputs that are recurrent state. Samples are then sequences: (n, steps, …) of every input but the
+            states, which are (n, …); targets are (n × steps, …), or (n, …) for whole sequences.
 
     Returns:
-        `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `digest` is
+        `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `n` counts
+        samples (sequences then have "steps", too), `digest` is
         over the split's files, `samples` over the ids of its samples, which `<out>/splits.json` lists. `labelled`
         tells whether the report split has targets.
 
@@ -71,7 +76,7 @@ def materialise(
     """
     steps = from_json(Preprocess, preprocess or {})
     check(steps)
-    request = Request(_specs(inputs), _specs(outputs), steps, labelled)
+    request = Request(_specs(inputs), _specs(outputs), steps, labelled, tuple(states))
     plan = _plan(data, eval_data, train_data)
     sources = {spec: open_source(spec, request) for spec in plan}
     notes = [note for source in sources.values() for note in source.notes]
@@ -102,16 +107,21 @@ def synthesise(
     preprocess: dict[str, Any] | None = None,
     count: int = 64,
     seed: int = 0,
+    states: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write `<out>/calibration.npz` with random samples, for a build without data.
 
-    An image input gets random pixels under its preprocessing, any other input standard normal numbers. Returns what
-    `materialise` returns.
+    An image input gets random pixels under its preprocessing, any other input standard normal numbers. With `states`,
+    the samples are sequences of 8 steps that start from zeros. Returns what `materialise` returns.
     """
     steps = from_json(Preprocess, preprocess or {})
     check(steps)
     rng = np.random.default_rng(seed)
-    arrays = {spec.name: _random(spec, steps, count, rng) for spec in _specs(inputs)}
+    arrays = {spec.name: _random(spec, steps, count, rng) for spec in _specs(inputs) if spec.name not in states}
+    if states:
+        count //= _SYNTHETIC_STEPS
+        arrays = {name: values.reshape(count, -1, *values.shape[1:]) for name, values in arrays.items()}
+        arrays |= {s.name: np.zeros((count, *s.sample_shape), np.float32) for s in _specs(inputs) if s.name in states}
     path = Path(out, f"{CALIBRATION}.npz")
     np.savez(path, **arrays)  # type: ignore[arg-type]
     entry = {"n": count, "digest": digest_file(path), "source": "synthetic", "samples": digest_json([seed, count])}
@@ -156,7 +166,7 @@ def _choose(
     parts = sizes(len(source), wanted)
     # The answers to the samples are held in memory just like the samples.
     sample_bytes = 4 * sum(math.prod(spec.with_batch(1)[1:]) for spec in (*request.inputs, *request.outputs))
-    room = max(batch, _MAX_BYTES // sample_bytes)
+    room = max(batch, _MAX_BYTES // (sample_bytes * source.steps))
     for name, size in parts.items():
         if size > room:
             notes.append(f"{name}: {room} of {size} samples, so that they fit {_MAX_BYTES >> 30} GiB of memory")
@@ -166,7 +176,7 @@ def _choose(
                 f"{source.name}: {len(source)} samples leave {size} for {name}, less than a batch of {batch}",
                 f"Give at least {5 * batch * len(wanted)} samples, or a smaller --batch.",
             )
-    if len(source) < _FEW:
+    if len(source) * source.steps < _FEW:
         held = ", ".join(f"{size} for {name}" for name, size in parts.items())
         notes.append(f"{source.name}: only {len(source)} samples ({held}); {_FEW} and more calibrate better")
     return split(len(source), parts, classes=source.classes, seed=seed)
@@ -176,7 +186,8 @@ def _write(
     out: Path, name: str, source: Source, indices: NDArray[np.int64], request: Request, *, done: int, total: int
 ) -> dict[str, Any]:
     """Read, write and describe one split; only this split is held in memory."""
-    arrays = {spec.name: np.empty((len(indices), *spec.with_batch(1)[1:]), np.float32) for spec in request.inputs}
+    first = source.read(int(indices[0]))
+    arrays = {spec.name: np.empty((len(indices), *first[spec.name].shape), np.float32) for spec in request.inputs}
     for position, index in enumerate(indices):
         if position % 64 == 0:
             events.progress("reading data", (done + position) / total)
@@ -186,10 +197,11 @@ def _write(
     np.savez(files[0], **arrays)  # type: ignore[arg-type]
     if source.targets:
         files.append(out / f"{name}.labels.npz")
-        np.savez(files[1], **{key: values[indices] for key, values in source.targets.items()})  # type: ignore[arg-type]
+        np.savez(files[1], **source.targets_of(indices))  # type: ignore[arg-type]
     digests = "".join(digest_file(file) for file in files)
     return {
         "n": len(indices),
+        **({"steps": source.steps} if request.states else {}),
         "digest": hashlib.sha256(digests.encode()).hexdigest(),
         "source": source.name,
         "samples": digest_json([source.ids[i] for i in indices]),

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.data.arrays import from_arrays
 from edgekit.data.objects import OBJECTS
+from edgekit.data.sequences import from_sequences
 from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
 
@@ -59,7 +60,7 @@ def open_npz(path: str, request: Request) -> Source:
             f"{path} can't be read as an .npz: {reason}", "Write it again: np.savez('data.npz', x=…, y=…)"
         ) from error
     notes = [f"{path}: the array {old!r} is taken as {key!r}" for old, key in renamed.items()]
-    return from_arrays(arrays, request, name=path, notes=notes)
+    return (from_sequences if request.states else from_arrays)(arrays, request, name=path, notes=notes)
 
 
 def _shapes(path: str) -> dict[str, _Shape]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.data.source import Request, Source
-from edgekit.data.spec import SourceKind, kind_of
+from edgekit.data.spec import SourceKind, bad_data, kind_of
 
 __all__ = ["open_source"]
 
@@ -16,6 +16,11 @@ def open_source(spec: str, request: Request) -> Source:
     """
     # Each form is imported when it is asked for: Pillow is not needed to read a table.
     kind = kind_of(spec)
+    if request.states and kind in (SourceKind.IMAGES, SourceKind.CSV):
+        raise bad_data(
+            f"{spec} holds single samples, and a model with state takes sequences",
+            "Give an .npz whose arrays are (sequences, steps, …): see docs/sequences.md.",
+        )
     if kind is SourceKind.IMAGES:
         from edgekit.data.images import open_images
 

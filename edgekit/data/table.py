@@ -45,7 +45,7 @@ def open_table(path: str, request: Request) -> Source:
     if label is not None:
         rows = [row[:label] + row[label + 1 :] for row in rows]
     arrays["x"] = _numbers(rows, path, first_line)
-    return from_arrays(arrays, request, name=path, class_names=names, row_name="line {}", first_row=first_line)
+    return from_arrays(arrays, request, name=path, class_names=names, name_of=lambda row: f"line {row + first_line}")
 
 
 def _read(path: str) -> tuple[list[str] | None, list[list[str]], int]:

@@ -12,7 +12,7 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.resources import resource
-from edgekit.core.types import EvidenceKind, Measurement, Options
+from edgekit.core.types import EvidenceKind, Measurement, Options, States
 from edgekit.devices.answer import parse_error, parse_measurements
 
 __all__ = ["measure"]
@@ -29,6 +29,7 @@ def measure(
     outputs: Path | None = None,
     golden: Path | None = None,
     golden_outputs: Path | None = None,
+    states: States = (),
     runtime: str | None = None,
     threads: int = 1,
     timing: bool = True,
@@ -49,6 +50,8 @@ def measure(
         outputs: the .npz for the answers, keyed by the artifact's output names.
         golden: an .npz of samples that every artifact runs; the answers go to `golden_outputs`/<index>.npz.
         golden_outputs: the folder for them.
+        states: recurrent state, by the artifacts' names: the samples are then sequences, (sequences, steps, …), and
+            (sequences, …) what a state starts from; the answers are (sequences, steps, …).
         runtime: name of the runtime's module; by the file's suffix if None.
         threads: intra-op threads.
         timing: whether to time; the rest runs in any case.
@@ -77,6 +80,7 @@ def measure(
         "--runtime": runtime, "--digest": digest, "--threads": threads, "--repeats": repeats, "--runs": runs,
         "--max-seconds": max_seconds,
     }  # fmt: skip
+    argv += [f"--state={source}={target}" for source, target in states]
     for flag, value in named.items():
         if value is not None:
             argv += [flag, str(value)]

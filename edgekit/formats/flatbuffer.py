@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SIGNATURE", "min_runtime", "name_ends", "op_names", "read", "set_metadata", "text_metadata", "write"]
+__all__ = [
+    "SIGNATURE",
+    "min_runtime",
+    "name_ends",
+    "op_names",
+    "read",
+    "rename",
+    "set_metadata",
+    "text_metadata",
+    "write",
+]
 
 SIGNATURE = "serving_default"
 _FILE_IDENTIFIER = b"TFL3"
@@ -52,6 +62,14 @@ def name_ends(model: Any, inputs: Mapping[str, str], outputs: Mapping[str, str])
     signature.signatureKey = SIGNATURE
     signature.inputs, subgraph.inputs = _reordered(signature.inputs, inputs)
     signature.outputs, subgraph.outputs = _reordered(signature.outputs, outputs)
+
+
+def rename(subgraph: Any, index: int, name: str) -> None:
+    """Call a tensor `name`; with a semicolon behind it where another tensor is called so, as weights may be."""
+    taken = {_text(tensor.name) for at, tensor in enumerate(subgraph.tensors) if at != index}
+    while name in taken:
+        name += ";"
+    subgraph.tensors[index].name = name
 
 
 def op_names(model: Any, subgraph: int = 0) -> list[str]:

@@ -18,6 +18,7 @@ from edgekit.formats.source import Source
 from edgekit.ir.model import Model, set_layout
 from edgekit.ir.quantization import QuantParams
 from edgekit.ir.run import Arrays, probe_specs
+from edgekit.ir.state import Declared
 
 __all__ = ["PARITY_LIMIT", "import_model"]
 
@@ -40,6 +41,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     custom_objects: str | None = None,
     seed: int = 0,
     check: Callable[[Path], None] | None = None,
+    states: Declared | None = None,
 ) -> dict[str, Any]:
     """Import the model file `source` and write `out`/model.onnx. Runs in a child process: the file may be hostile.
 
@@ -54,13 +56,15 @@ def import_model(  # noqa: PLR0917 - see trust_model
         custom_objects: "module:NAME" with the classes of custom Keras layers.
         seed: seed of the inputs on which the source and the Model are compared.
         check: called with the path of the Model before that, to raise what speaks against it.
+        states: the model's recurrent state, as it is declared.
 
     Returns:
-        {"format", "quantized", "parity", "params", "cut", "beside", "warnings"}. "quantized" is "int8" or None;
-        "parity" has the "runtime", the "samples" and "max_relative" or, in steps of the output's scale, "rms_steps" and
-        "max_steps"; "cut" names what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`); "beside" has the
-        digest of each file that holds weights beside the model file, by its name relative to it. A quantized source
-        adds "reference", the digest of reference.onnx, and "steps", the scale of each output that it rounds.
+        {"format", "quantized", "parity", "params", "cut", "states", "beside", "warnings"}. "quantized" is "int8" or
+        None; "parity" has the "runtime", the "samples" and "max_relative" or, in steps of the output's scale,
+        "rms_steps" and "max_steps"; "cut" names what was cut off the graph (see `edgekit.passes.normalise.nms.Cut`);
+        "beside" has the digest of each file that holds weights beside the model file, by its name relative to it. A
+        quantized source adds "reference", the digest of reference.onnx, and "steps", the scale of each output that it
+        rounds.
 
     Raises:
         InvalidInputError: the file, or an argument about it, is not valid.
@@ -69,7 +73,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
     """
     read = _read(Path(source), input_shapes or {}, custom_objects, trust_model=trust_model)
     try:
-        model, rounding = _to_model(read, seed)
+        model, rounding = _to_model(read, seed, states or {})
     except Exception as error:
         if not isinstance(error, EdgekitError):
             # A network that its own framework can't run either is the file's fault, and this says so.
@@ -93,6 +97,7 @@ def import_model(  # noqa: PLR0917 - see trust_model
         "parity": parity,
         "params": _parameters(model),
         "cut": [to_json(cut) for cut in read.cuts],
+        "states": [] if states == "none" else list((states or {}).items()),
         "beside": {name: digest_file(Path(source).parent / name) for name in read.beside},
         "warnings": warnings,
     }
@@ -124,7 +129,7 @@ def _probes(specs: Sequence[TensorSpec], ends: Mapping[str, QuantParams], seed: 
 
     An input that the network rounds gets all that it can tell apart.
     """
-    batch = next((spec.shape[0] for spec in specs if spec.shape), None) or 1
+    batch = min((spec.shape[0] or 1 for spec in specs if spec.shape), default=1)
     feeds = probe_specs(specs, seed, batch * max(1, (_ROUNDED_SAMPLES if ends else len(_SCALES)) // batch))
     for index, spec in enumerate(specs):
         value, params = feeds[spec.name], ends.get(spec.name)
@@ -142,12 +147,12 @@ def _scaled(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return scaled
 
 
-def _to_model(read: Source, seed: int) -> tuple[Model, Rounding | None]:
+def _to_model(read: Source, seed: int, states: Declared) -> tuple[Model, Rounding | None]:
     """The float network, layers and layouts called as in the source, and the one that rounds, if the source does."""
     from edgekit.formats.layer_names import name_after_layers
     from edgekit.passes.normalise import normalise
 
-    model, rounding = without_rounding(normalise(read.proto, seed), seed)
+    model, rounding = without_rounding(normalise(read.proto, seed, states), seed)
     if read.layers:
         name_after_layers(model.proto, read.layers)
     for values, specs in ((model.graph.inputs, model.inputs), (model.graph.outputs, model.outputs)):

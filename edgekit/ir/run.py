@@ -23,7 +23,7 @@ def run(model: Model, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     Args:
         model: the model.
         feeds: one array an input name, with a leading sample axis. Where the model fixes its batch, the samples go
-            through it batch by batch.
+            through it batch by batch. An array with an axis more than its input has one whole value a sample.
 
     Returns:
         One array an output name, in the model's order, with the same leading sample axis.
@@ -47,14 +47,17 @@ def run_bytes(model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]], batch: in
     options.log_severity_level = 4
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    leading = {i.name: i.shape[0] for i in session.get_inputs() if i.name in feeds and i.shape}
-    batch = next((size for size in leading.values() if isinstance(size, int)), batch)
-    samples = max((len(feeds[name]) for name in leading), default=1)
-    if batch is None or batch == samples:
+    inputs = [i for i in session.get_inputs() if i.name in feeds and i.shape]
+    whole = {i.name for i in inputs if feeds[i.name].ndim > len(i.shape)}
+    leading = {i.name: i.shape[0] for i in inputs if i.name not in whole}
+    batch = next((size for size in leading.values() if isinstance(size, int)), 1 if whole else batch)
+    samples = max((len(feeds[i.name]) for i in inputs), default=1)
+    if not whole and (batch is None or batch == samples):
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    step = batch or 1
     parts = [
-        session.run(names, {name: value[at : at + batch] for name, value in feeds.items()})
-        for at in range(0, samples, batch)
+        session.run(names, {key: value[at] if key in whole else value[at : at + step] for key, value in feeds.items()})
+        for at in range(0, samples, step)
     ]
     return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
 
@@ -70,13 +73,17 @@ def probe_specs(specs: Sequence[TensorSpec], seed: int, samples: int) -> Arrays:
     Args:
         specs: the inputs.
         seed: the same seed gives the same values, whatever the other inputs are.
-        samples: size of the leading axis; a batch that an input fixes counts as one sample each.
+        samples: size of the leading axis; a batch that an input fixes counts as one sample each. An input that fixes
+            more than the others in front (a state with its layers there) gets a whole value a sample.
     """
-    return {spec.name: _random(spec, np.random.default_rng([seed, i]), samples) for i, spec in enumerate(specs)}
+    batch = min((spec.shape[0] or 1 for spec in specs if spec.shape), default=1)
+    return {spec.name: _random(spec, np.random.default_rng([seed, i]), samples, batch) for i, spec in enumerate(specs)}
 
 
-def _random(spec: TensorSpec, random: np.random.Generator, samples: int) -> np.ndarray[Any, Any]:
-    shape = (samples, *spec.with_batch(samples)[1:]) if spec.shape else ()
+def _random(spec: TensorSpec, random: np.random.Generator, samples: int, batch: int) -> np.ndarray[Any, Any]:
+    static = spec.with_batch(samples)
+    behind = static if spec.shape and (spec.shape[0] or batch) > batch else static[1:]
+    shape = (samples, *behind) if spec.shape else ()
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return random.standard_normal(shape, np.float32).astype(dtype, copy=False)

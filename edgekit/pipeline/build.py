@@ -52,6 +52,7 @@ def build(
     parsed = load_recipe(Path(recipe) if recipe else named.recipe, flags or {})
     _same_model(parsed, named)
     _want_data(parsed, model)
+    _want_float_states(parsed)
     if parsed.data.metric:
         load_function(parsed.data.metric, blame="your metric")
     wanted = [load_target(name) for name in dict.fromkeys(targets)]
@@ -190,6 +191,15 @@ def _want_data(recipe: Recipe, model: str) -> None:
             "a build needs data: it calibrates, chooses and judges on it",
             blame="the command line",
             remedy=f"Give some, or build unproven: edgekit build {model} --data FOLDER …, or --no-data",
+        )
+
+
+def _want_float_states(recipe: Recipe) -> None:
+    if recipe.precision.io != "float32" and recipe.model.states not in ({}, "none"):
+        raise UsageError(
+            f"--io {recipe.precision.io} would give a state one scale where it comes out and another where it goes in",
+            blame="the command line",
+            remedy="Leave --io out: a model with state takes and gives float32, and is int8 inside.",
         )
 
 

@@ -50,6 +50,7 @@ def _golden(target: TargetJob, trial: Trial) -> Arrays:
     """Inputs as the artifact takes them, its answers on this machine, and the original model's answers.
 
     Keys: "input:<name>", "output:<name>" and "float:<name>" by the artifact's names; all in the artifact's layouts.
+    Of a model with state they are sequences: (sequences, steps, …), and (sequences, …) what a state starts from.
     """
     model, artifact = target.job.original, trial.artifact
     inputs, outputs = _inputs(target, artifact), _outputs(target, artifact)
@@ -78,6 +79,7 @@ def _manifest(
             "digest": job.original.digest,
             "inputs": to_json(job.original.inputs),
             "outputs": to_json(job.original.outputs),
+            "states": to_json(job.original.states),
             "activations": dict(job.original.activations),
             "quantized": job.original.quantized,
             "steps": dict(job.original.steps),
@@ -102,6 +104,7 @@ def _manifest(
             "min_runtime": artifact.min_runtime,
             "inputs": to_json(_inputs(target, artifact)),
             "outputs": to_json(_outputs(target, artifact)),
+            "states": to_json(artifact.states),
         },
         "precision": to_json(trial.proof),
         "plan": to_json(artifact.plan),

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.core.recipe import DataSection, ModelSection, load_recipe
+from edgekit.core.recipe import DataSection, ModelSection, load_recipe, model_section
 from edgekit.core.types import TensorSpec
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
@@ -23,7 +23,8 @@ _TEMPLATE = """\
 
 [model]
 path = "{path}"
-{shapes}# trust = false               # true lets code inside the model file run (Keras Lambda layers)
+{shapes}{states}
+# trust = false               # true lets code inside the model file run (Keras Lambda layers)
 # custom_objects = "module:NAME"
 
 [data]
@@ -55,11 +56,22 @@ seed = 0
 """
 
 
-def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Sequence[int]]) -> str:
+_NO_STATES = """\
+# states = { h = "h_out" }    # inputs that are state, each with the output that feeds it at the next step; or "none"\
+"""
+
+
+def recipe_text(
+    model: str,
+    *,
+    relative_to: Path,
+    input_shapes: Mapping[str, Sequence[int]],
+    states: Mapping[str, str] | str | None = None,
+) -> str:
     """The text of a recipe for `model`, after it was imported: a model that can't be says so here."""
     named = find_model(model)
     path, data = named.path, load_recipe(named.recipe, {}).data if named.recipe else DataSection()
-    options = ModelSection(input_shapes={name: tuple(shape) for name, shape in input_shapes.items()})
+    options = model_section(input_shapes, states)
     imported = import_source(default_store(), path, options, seed=0)
     shapes = ", ".join(f'"{name}" = {list(shape)}' for name, shape in input_shapes.items())
     return _TEMPLATE.format(
@@ -71,6 +83,7 @@ def recipe_text(model: str, *, relative_to: Path, input_shapes: Mapping[str, Seq
         normalize=f'"{data.normalize}"',
         resize=f'"{data.resize}"',
         color=f'"{data.color}"',
+        states=_states(options),
         shapes=f"input_shapes = {{ {shapes} }}\n" if shapes else "",
     )
 
@@ -92,6 +105,13 @@ def _sources(data: DataSection, relative_to: Path) -> str:
         unused = f'# {key} = "{example}"'
         lines.append(f'{key} = "{os.path.relpath(source, relative_to)}"' if source else f"{unused:<30}# {about}")
     return "\n".join(lines) + "\n"
+
+
+def _states(options: ModelSection) -> str:
+    if options.states == "none":
+        return 'states = "none"'
+    pairs = ", ".join(f'"{source}" = "{target}"' for source, target in options.states.items())
+    return f"states = {{ {pairs} }}" if pairs else _NO_STATES
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.recipe import ModelSection
+from edgekit.core.recipe import model_section
 from edgekit.core.types import from_json
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
@@ -25,6 +25,7 @@ def inspect(
     targets: Sequence[str] = (),
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    states: Mapping[str, str] | str | None = None,
     trust: bool = False,
     custom_objects: str | None = None,
 ) -> Inspection:
@@ -34,6 +35,7 @@ def inspect(
         model: path of a model file, or the name of a model of the zoo.
         targets: names of targets, or paths of target files, to hold it against.
         input_shapes: static shapes for inputs whose file leaves sizes open.
+        states: inputs that are recurrent state, each with the output that feeds it at the next step; or "none".
         trust: run code that the file carries (Keras Lambda layers).
         custom_objects: "module:NAME" with the classes of custom Keras layers.
     """
@@ -42,7 +44,7 @@ def inspect(
         f"{__name__}:look_closely",
         default_store(),
         find_model(model).path,
-        _options(input_shapes, trust=trust, custom_objects=custom_objects),
+        model_section(input_shapes or {}, states, trust=trust, custom_objects=custom_objects),
         {
             "targets": {target.name: target.backend for target in wanted},
             "memory": {target.name: target.memory_mib and target.memory_mib << 20 for target in wanted},
@@ -79,21 +81,20 @@ def look_closely(
     )
 
 
-def load(model: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Model:
+def load(
+    model: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    states: Mapping[str, str] | str | None = None,
+) -> Model:
     """Import a model, checked against its own framework.
 
     Args:
         model: path of a model file, or the name of a model of the zoo.
         input_shapes: static shapes for inputs whose file leaves sizes open.
+        states: inputs that are recurrent state, each with the output that feeds it at the next step; or "none".
     """
     from edgekit.ir.model import Model
 
-    imported = import_source(default_store(), find_model(model).path, _options(input_shapes), seed=0)
+    imported = import_source(default_store(), find_model(model).path, model_section(input_shapes or {}, states), seed=0)
     return Model.load(imported.path)
-
-
-def _options(
-    input_shapes: Mapping[str, Sequence[int]] | None, *, trust: bool = False, custom_objects: str | None = None
-) -> ModelSection:
-    shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
-    return ModelSection(input_shapes=shapes, trust=trust, custom_objects=custom_objects)

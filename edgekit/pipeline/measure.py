@@ -38,7 +38,8 @@ class Run:
 
     Attributes:
         measurements: of the artifact, then of each one it was timed against.
-        answers: outputs for the samples, by the Model's output names and in its layout; None without samples.
+        answers: outputs for the samples, by the Model's output names and in its layout; None without samples. Those
+            to sequences are (sequences, steps, …).
         golden: outputs for the golden samples, one set an artifact, in the order of `measurements`.
     """
 
@@ -62,6 +63,7 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
                 options=options,
                 inputs=samples.path,
                 outputs=folder / "answers.npz",
+                states=model.states,
                 runtime="onnxruntime",
                 timing=False,
             )
@@ -73,7 +75,14 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
                 remedy="Check the model's weights for infinity, and the data and its --normalize for huge values.",
             ) from error
 
-    inputs = {"model": digest, "options": options, "samples": samples.key, "bench": _script(), "host": _host()}
+    inputs = {
+        "model": digest,
+        "options": options,
+        "states": model.states,
+        "samples": samples.key,
+        "bench": _script(),
+        "host": _host(),
+    }
     entry = store.make("reference", title, inputs, work)
     return entry.file("answers.npz")
 
@@ -110,6 +119,7 @@ def run_artifact(
             outputs=folder / "answers.npz" if samples else None,
             golden=golden.path,
             golden_outputs=folder / _GOLDEN_DIR,
+            states=artifact.states,
             runtime=backend.runtime,
             threads=threads,
             timing=timing,
@@ -120,6 +130,7 @@ def run_artifact(
     inputs = {
         "artifact": artifact.digest,
         "options": artifact.runtime_options,
+        "states": artifact.states,
         "against": [(other.digest, options) for other, options in against],
         "golden": golden.key,
         "samples": samples and samples.key,
@@ -180,11 +191,18 @@ def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceM
 
 
 def rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[TensorSpec]) -> Arrays:
-    """The arrays of `source` under the names and in the layouts of `target`; the two go pair by pair."""
+    """The arrays of `source` under the names and in the layouts of `target`; the two go pair by pair.
+
+    Arrays of sequences have more axes than their spec, in front.
+    """
+
+    def axes(given: TensorSpec, wanted: TensorSpec) -> tuple[int, ...]:
+        more = max(0, arrays[given.name].ndim - len(given.shape))
+        order = permutation(given.layout, wanted.layout, arrays[given.name].ndim - more)
+        return (*range(more), *(more + axis for axis in order))
+
     return {
-        wanted.name: np.ascontiguousarray(
-            arrays[given.name].transpose(permutation(given.layout, wanted.layout, arrays[given.name].ndim))
-        )
+        wanted.name: np.ascontiguousarray(arrays[given.name].transpose(axes(given, wanted)))
         for given, wanted in zip(source, target, strict=True)
     }
 

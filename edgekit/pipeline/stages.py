@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from edgekit.backends.base import Backend
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.recipe import DataSection, ModelSection
-from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, TensorSpec, from_json, to_json
+from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
@@ -43,6 +43,7 @@ class SourceModel:
             for, and `reference` the one that rounds as it does.
         reference: that network's ONNX file and its digest.
         steps: for each output that the source rounds, the distance of two neighbours.
+        states: its recurrent state; then samples are sequences.
     """
 
     path: Path
@@ -54,16 +55,23 @@ class SourceModel:
     quantized: str | None = None
     reference: tuple[Path, str] | None = None
     steps: Mapping[str, float] = field(default_factory=dict)
+    states: States = ()
 
     @property
     def answering(self) -> tuple[Path, str]:
         """The ONNX file whose answers count as the model's, and its digest."""
         return self.reference or (self.path, self.digest)
 
+    @property
+    def judged_outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that quality is about: no states, unless there is nothing else."""
+        fed_back = {target for _, target in self.states}
+        return tuple(spec for spec in self.outputs if spec.name not in fed_back) or self.outputs
+
 
 @dataclass(frozen=True)
 class Data:
-    """Prepared samples in the store.
+    """Prepared samples in the store. Those of a model with state are sequences: see `edgekit.data.unroll`.
 
     Attributes:
         splits: split name → number of samples; "calibration" always, "selection" and "report" where there is data.
@@ -120,6 +128,7 @@ def import_source(
                 "custom_objects": options.custom_objects,
                 "seed": seed,
                 "needed_by": needed_by or {},
+                "states": options.states,
             },
             what=f"importing {source.name}",
             blame="your model",
@@ -147,7 +156,7 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
         )
 
     inputs = {"model": model.digest, "seed": seed, "tools": _versions(_ONNX_TOOLS)}
-    return _source_model(store.make("fuse", "fuse operators", inputs, work))
+    return replace(_source_model(store.make("fuse", "fuse operators", inputs, work)), states=model.states)
 
 
 def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:
@@ -160,9 +169,10 @@ def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: 
         "inputs": to_json(model.inputs),
         "preprocess": to_json(data.preprocess),
         "seed": seed,
+        "states": [source for source, _ in model.states],
     }
     if sources:
-        request |= {"outputs": to_json(model.outputs), "labelled": data.labels, "batch": batch}
+        request |= {"outputs": to_json(model.judged_outputs), "labelled": data.labels, "batch": batch}
 
     def work(folder: Path) -> Any:
         if not sources:
@@ -196,7 +206,8 @@ def compile_plan(
     plan: QuantPlan,
     *,
     baseline: Artifact | None,
-    data: Data,
+    calibration: Path | None,
+    labels: Sequence[str],
     batch: int,
     io: str,
     preprocess: Preprocess,
@@ -204,12 +215,11 @@ def compile_plan(
     seed: int,
 ) -> Artifact:
     """Compile the model with `plan`; float first, then what is made from the float artifact."""
-    calibrated = plan.default is Precision.INT8
     request: dict[str, Any] = {
         "plan": plan,
         "batch": batch,
         "io": io,
-        "labels": data.class_names,
+        "labels": labels,
         "preprocess": preprocess,
         "options": tuple(sorted(options.items())),
         "seed": seed,
@@ -219,7 +229,7 @@ def compile_plan(
         "backend": [backend.name, backend.version],
         "model": model.digest,
         "baseline": baseline.digest if baseline else None,
-        "calibration": digest_file(data.samples("calibration")) if calibrated else None,
+        "calibration": digest_file(calibration) if calibration else None,
         "tools": dict(backend.tools()),
     }
 
@@ -227,7 +237,7 @@ def compile_plan(
         paths = {
             "model": model.path,
             "baseline": baseline,
-            "calibration": data.samples("calibration") if calibrated else None,
+            "calibration": calibration,
             "workdir": folder,
         }
         return child.call(
@@ -240,7 +250,7 @@ def compile_plan(
     entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)
     files = tuple(entry.file(name) for name in entry.value["files"])
     artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
-    return artifact
+    return replace(artifact, states=_own_states(model, artifact))
 
 
 def _source_model(entry: Entry) -> SourceModel:
@@ -255,7 +265,15 @@ def _source_model(entry: Entry) -> SourceModel:
         quantized=answer.get("quantized"),
         reference=(entry.file("reference.onnx"), answer["reference"]) if answer.get("reference") else None,
         steps=answer.get("steps", {}),
+        states=from_json(States, answer.get("states", [])),
     )
+
+
+def _own_states(model: SourceModel, artifact: Artifact) -> States:
+    """The model's states by the artifact's names; inputs and outputs go pair by pair."""
+    inputs = dict(zip((spec.name for spec in model.inputs), artifact.inputs or model.inputs, strict=True))
+    outputs = dict(zip((spec.name for spec in model.outputs), artifact.outputs or model.outputs, strict=True))
+    return tuple((inputs[source].name, outputs[target].name) for source, target in model.states)
 
 
 def _digest_if_there(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from edgekit.backends.base import Backend
 from edgekit.core.errors import BrokenPromiseError
 from edgekit.core.recipe import Recipe
 from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
+from edgekit.data import unroll
 from edgekit.data.metrics import confusions, evaluate
 from edgekit.pipeline.measure import Arrays, Run, Samples, echoed, load_arrays, run_artifact, run_reference
 from edgekit.pipeline.stages import Data, SourceModel, compile_plan
@@ -24,6 +25,8 @@ __all__ = ["GOLDEN_TOLERANCE", "Job", "Judgement", "TargetJob", "Trial"]
 
 GOLDEN_TOLERANCE = 1e-4
 _GOLDEN_SAMPLES = 8
+_GOLDEN_SEQUENCES, _GOLDEN_STEPS = 4, 8
+_CALIBRATION_STEPS = 1024
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,45 @@ class Job:
 
     @cached_property
     def golden(self) -> Samples:
-        """A few samples that every artifact must answer rightly, now and on the device."""
+        """A few samples that every artifact must answer rightly, now and on the device; short sequences of a stream."""
+        states = self.original.states
+        most = _GOLDEN_SEQUENCES if states else _GOLDEN_SAMPLES
         split = "report" if "report" in self.data.splits else "calibration"
 
         def work(folder: Path) -> Any:
-            few = {name: values[:_GOLDEN_SAMPLES] for name, values in load_arrays(self.data.samples(split)).items()}
-            np.savez(folder / "golden.npz", **few)  # type: ignore[arg-type]
+            samples = load_arrays(self.data.samples(split))
+            np.savez(folder / "golden.npz", **unroll.excerpt(samples, states, most=most, steps=_GOLDEN_STEPS))  # type: ignore[arg-type]
 
-        inputs = {"data": self.data.entry.key, "split": split, "n": _GOLDEN_SAMPLES}
+        inputs = {"data": self.data.entry.key, "split": split, "n": [most, _GOLDEN_STEPS]}
         entry = self.store.make("golden", "", inputs, work, quiet=True)
         return Samples(entry.file("golden.npz"), entry.key)
+
+    @cached_property
+    def calibration(self) -> Path:
+        """Single samples to calibrate on; of sequences, steps with the states that the original model came to."""
+        samples, states = self.data.samples("calibration"), self.original.states
+        if not states:
+            return samples
+
+        def work(folder: Path) -> Any:
+            steps = unroll.single_steps(
+                load_arrays(samples),
+                load_arrays(run_reference(self.store, self.original, self.samples("calibration"), title)),
+                states,
+                most=_CALIBRATION_STEPS,
+                seed=self.recipe.run.seed,
+            )
+            np.savez(folder / "calibration.npz", **steps)  # type: ignore[arg-type]
+
+        title = "run the original model · calibration"
+        inputs = {
+            "model": self.original.digest,
+            "states": states,
+            "data": self.data.entry.key,
+            "most": _CALIBRATION_STEPS,
+            "seed": self.recipe.run.seed,
+        }
+        return self.store.make("calibration", "", inputs, work, quiet=True).file("calibration.npz")
 
     @cached_property
     def golden_reference(self) -> Arrays:
@@ -72,11 +104,15 @@ class Job:
         return load_arrays(run_reference(self.store, self.fused, self.golden, "run the float model · golden"))
 
     def reference(self, split: str) -> Arrays:
-        """The original model's answers on a split."""
+        """The original model's answers on a split, as metrics take them."""
         if split not in self._references:
             title = f"run the original model · {split}"
             self._references[split] = run_reference(self.store, self.original, self.samples(split), title)
-        return load_arrays(self._references[split])
+        return self.judged(load_arrays(self._references[split]), split)
+
+    def judged(self, answers: Arrays, split: str) -> Arrays:
+        """Answers on a split, as metrics take them: one row a target."""
+        return unroll.judged(answers, self.targets(split), self.original.states)
 
     @cached_property
     def _references(self) -> dict[str, Path]:
@@ -199,12 +235,13 @@ class TargetJob:
         if run.answers is None:
             return Judgement((), {})
         measured, reference, targets = run.measurements[0], self.job.reference(split), self.job.targets(split)
+        answers = self.job.judged(run.answers, split)
         metrics = tuple(
             evaluate(
                 reference,
-                run.answers,
+                answers,
                 targets,
-                self.job.original.outputs,
+                self.job.original.judged_outputs,
                 split=split,
                 where=measured.where,
                 kind=measured.kind,
@@ -215,7 +252,7 @@ class TargetJob:
                 seed=self.job.recipe.run.seed,
             )
         )
-        return Judgement(metrics, confusions(run.answers, reference, targets or {}))
+        return Judgement(metrics, confusions(answers, reference, targets or {}))
 
     def _compile(self, precision: Precision, baseline: Artifact | None, io: str) -> Artifact:
         job = self.job
@@ -225,7 +262,8 @@ class TargetJob:
             job.fused,
             QuantPlan(precision),
             baseline=baseline,
-            data=job.data,
+            calibration=job.calibration if precision is Precision.INT8 else None,
+            labels=job.data.class_names,
             batch=job.recipe.run.batch,
             io=io,
             preprocess=job.recipe.data.preprocess,

@@ -13,7 +13,8 @@ import numpy as np
 from edgekit.backends.base import load_backend
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.recipe import GateSection, Recipe
-from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, TensorSpec, from_json
+from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, States, TensorSpec, from_json
+from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
 from edgekit.data.metrics.fidelity import sqnr_figures
 from edgekit.pipeline.folder import GOLDEN_NAME
@@ -116,7 +117,8 @@ def validate(
 
 def _batch(artifact: Artifact) -> int:
     """The batch size that an artifact is fixed to."""
-    return next((spec.shape[0] for spec in artifact.inputs if spec.shape and spec.shape[0]), 1)
+    fed = (spec for spec in artifact.inputs if spec.name not in dict(artifact.states))
+    return next((spec.shape[0] for spec in fed if spec.shape and spec.shape[0]), 1)
 
 
 def _without_code(recipe: Recipe, metric: str | None) -> Recipe:
@@ -130,12 +132,13 @@ def _judge(  # noqa: PLR0917 - all that a judgement needs, once
 ) -> tuple[tuple[Metric, ...], tuple[Gate, ...], int]:
     assert run.answers is not None
     reference = _reference(store, source, data, recipe, model) if model else run.answers
-    targets = data.targets("report")
+    file = data.targets("report")
+    targets = load_arrays(file) if file else None
     metrics = evaluate(
-        reference,
-        run.answers,
-        load_arrays(targets) if targets else None,
-        source.outputs,
+        unroll.judged(reference, targets, source.states),
+        unroll.judged(run.answers, targets, source.states),
+        targets,
+        source.judged_outputs,
         where=run.measurements[0].where,
         custom=recipe.data.metric,
         activations=source.activations,
@@ -206,4 +209,5 @@ def _source(manifest: Mapping[str, Any]) -> SourceModel:
         activations=about["activations"],
         report={},
         steps=about.get("steps", {}),
+        states=from_json(States, about.get("states", [])),
     )

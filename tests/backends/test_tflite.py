@@ -116,15 +116,70 @@ def compiled(model_file: Path, calibration: Path, tmp_path_factory: pytest.TempP
 
 
 def answers(artifact: Artifact, image: Array) -> dict[str, Array]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(str(artifact.path), num_threads=1).get_signature_runner()
+    runner = _interpreter(artifact).get_signature_runner()
     parts = [runner(image=sample[None].transpose(0, 2, 3, 1)) for sample in image]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def ops(artifact: Artifact) -> list[str]:
     return flatbuffer.op_names(flatbuffer.read(artifact.path.read_bytes()))
+
+
+def test_outputs_that_are_read_further_or_given_twice_stay_whole_in_int8(tmp_path: Path) -> None:
+    """What a recurrent step gives out: its state, which the last layer reads, and again as an answer."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        make_node("MatMul", ["x", "w"], ["m"], "dense"),
+        make_node("Tanh", ["m"], ["state"], "tanh"),
+        make_node("Identity", ["state"], ["again"], "identity"),
+        make_node("MatMul", ["state", "v"], ["y"], "head"),
+    ]
+    graph = make_graph(
+        nodes,
+        "step",
+        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [BATCH, 6])],
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, size]) for name, size in
+         (("y", 3), ("state", 16), ("again", 16))],
+        [from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in
+         (("w", (6, 16)), ("v", (16, 3)))],
+    )  # fmt: skip
+    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    step = Model(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True)))
+    step.save(tmp_path / "step.onnx")
+    x = rng.normal(size=(64, 6)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    (tmp_path / "float").mkdir()
+    (tmp_path / "int8").mkdir()
+    request = CompileRequest(tmp_path / "step.onnx", FP32, None, tmp_path / "x.npz", tmp_path / "float")
+    baseline = TFLiteBackend().compile(request)
+    artifact = TFLiteBackend().compile(replace(request, plan=INT8, baseline=baseline, workdir=tmp_path / "int8"))
+    runner = _interpreter(artifact).get_signature_runner()
+    wanted = run(step, {"x": x})
+    for name, values in wanted.items():
+        found = np.concatenate([runner(x=sample[None])[name] for sample in x])
+        assert found.dtype == np.float32
+        assert 10 * np.log10(np.sum(values**2) / np.sum((values - found) ** 2)) > 25, name
+    account = _integer_ops(artifact)
+    assert account == {"FULLY_CONNECTED", "TANH"}
+
+
+def _interpreter(artifact: Artifact) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(str(artifact.path), num_threads=1)
+
+
+def _integer_ops(artifact: Artifact) -> set[str]:
+    """The ops whose every operand and result is an integer."""
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    file = flatbuffer.read(artifact.path.read_bytes())
+    subgraph = file.subgraphs[0]
+    return {
+        name
+        for name, op in zip(flatbuffer.op_names(file), subgraph.operators, strict=True)
+        if all(subgraph.tensors[i].type != TensorType.FLOAT32 for i in (*op.inputs, *op.outputs) if i >= 0)
+    }
 
 
 def test_is_found_by_its_entry_point() -> None:

@@ -171,3 +171,17 @@ def test_a_shape_that_an_exporter_computes_is_a_constant() -> None:
     normal = normalise(source)
     assert [node.op_type for node in normal.graph] == ["Concat"]
     assert same_answers(source, normal)
+
+
+def test_a_value_that_is_two_outputs_stays_both() -> None:
+    """A recurrent step gives its state as an answer, too; PyTorch's exporter writes an Identity between the two."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Tanh", ["m"], ["state"]),
+        helper.make_node("Identity", ["state"], ["answer"]),
+    ]
+    for outputs in (["answer", "state"], ["state", "answer"]):
+        source = model(nodes, {"x": [1, 4]}, outputs, {"w": np.ones((4, 4), np.float32)})
+        normal = normalise(source)
+        assert [spec.name for spec in normal.outputs] == outputs
+        assert same_answers(source, normal)

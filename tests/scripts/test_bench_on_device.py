@@ -270,6 +270,117 @@ def test_a_question_mark_in_a_path_is_no_option(dense: Path, tmp_path: Path) -> 
     assert process.returncode == 0, process.stderr
 
 
+@pytest.fixture(scope="module")
+def cell(folder: Path) -> Path:
+    """The step h' = h / 2 + x, y = 3 h', two sequences at a time."""
+    return save_cell(folder / "cell.onnx", [2, 3], [2, 3])
+
+
+def save_cell(path: Path, x: list[int], h: list[int]) -> Path:
+    nodes = [
+        make_node("Mul", ["h", "half"], ["kept"]),
+        make_node("Add", ["kept", "x"], ["h_out"]),
+        make_node("Mul", ["h_out", "three"], ["y"]),
+    ]
+    graph = make_graph(
+        nodes,
+        "cell",
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("h", h), ("x", x))],
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, h) for name in ("y", "h_out")],
+        [from_array(np.array(0.5, np.float32), "half"), from_array(np.array(3, np.float32), "three")],
+    )
+    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def run_cell(x: Array, h: Array | float) -> Array:
+    """The states of the cell over sequences (n, steps, …)."""
+    states = []
+    for step in range(x.shape[1]):
+        h = h / 2 + x[:, step]
+        states.append(h)
+    return np.stack(states, axis=1)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_state_goes_from_step_to_step_and_starts_anew_with_each_sequence(
+    cell: Path, folder: Path, runtime: str
+) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)  # the last batch is short
+    inputs, outputs = save_npz(folder / "sequences.npz", x=x), folder / f"{runtime}.npz"
+    state = ["--state", "h=h_out", "--runtime", runtime]
+    document, process = bench(cell, "--inputs", inputs, "--outputs", outputs, *state, "--runs", 2)
+    assert process.returncode == 0, process.stderr
+    assert (document["outputs"]["n"], document["batch"]) == (5, 2)
+    assert document["artifacts"][0]["timing"]["runs"] == 10
+    answers = np.load(outputs)
+    np.testing.assert_allclose(answers["h_out"], run_cell(x, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(answers["y"], 3 * run_cell(x, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_an_array_of_the_states_name_says_what_the_sequences_start_from(cell: Path, folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    x, h = rng.normal(size=(3, 4, 3)).astype(np.float32), rng.normal(size=(3, 3)).astype(np.float32)
+    inputs = save_npz(folder / "started.npz", x=x, h=h)
+    arguments = ["--golden", inputs, "--golden-outputs", folder / "started", "--state", "h=h_out", "--no-timing"]
+    _, process = bench(cell, "--against", cell, *arguments)
+    assert process.returncode == 0, process.stderr
+    for index in (0, 1):
+        found = np.load(folder / "started" / f"{index}.npz")["h_out"]
+        np.testing.assert_allclose(found, run_cell(x, h), rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_with_its_layers_in_front_is_fed_whole(folder: Path) -> None:
+    """The state of two layers beside a batch of one, as PyTorch has it; it comes first, and is no batch of two."""
+    layered = save_cell(folder / "layered.onnx", [1, 1, 3], [2, 1, 3])
+    rng = np.random.default_rng(2)
+    x, h = rng.normal(size=(3, 4, 1, 3)).astype(np.float32), rng.normal(size=(3, 2, 1, 3)).astype(np.float32)
+    inputs = save_npz(folder / "layers.npz", x=x, h=h)
+    arguments = ["--inputs", inputs, "--outputs", folder / "layered.npz", "--state", "h=h_out", "--no-timing"]
+    document, process = bench(layered, *arguments)
+    assert process.returncode == 0, process.stderr
+    assert document["batch"] == 1
+    np.testing.assert_allclose(
+        np.load(folder / "layered.npz")["h_out"], run_cell(x[:, :, None], h), rtol=1e-5, atol=1e-6
+    )
+
+
+def _failing_sequences(case: str, cell: Path, folder: Path) -> list[object]:
+    x, h = np.ones((4, 5, 3), np.float32), np.ones((4, 3), np.float32)
+    nan = x.copy()
+    nan[2, 3] = np.nan
+    arrays: dict[str, dict[str, Array]] = {
+        "no step axis": {"x": x[:, 0]},
+        "no steps": {"x": x[:, :0]},
+        "a state for every step": {"x": x, "h": x},
+        "fewer states": {"x": x, "h": h[:3]},
+        "an answer that is NaN": {"x": nan},
+    }
+    inputs = save_npz(folder / "refused.npz", **arrays.get(case, {"x": x}))
+    states = {"no such output": ["h=g"], "no pair": ["h"], "every input": ["h=h_out", "x=y"]}.get(case, ["h=h_out"])
+    return [cell, "--inputs", inputs, *(part for state in states for part in ("--state", state))]
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "told"),
+    [
+        ("no step axis", 9, "the artifact takes (N, steps, 3)"),
+        ("no steps", 9, "input 'x' has shape (4, 0, 3)"),
+        ("a state for every step", 9, "input 'h' has shape (4, 5, 3)"),
+        ("fewer states", 9, "differ in their number of samples"),
+        ("an answer that is NaN", 11, "of sample 2"),
+        ("no such output", 2, "the artifact has the inputs h, x and the outputs y, h_out"),
+        ("no pair", 2, "--state h is no pair"),
+        ("every input", 2, "every input is a state"),
+    ],
+)
+def test_each_failure_with_sequences_is_told(case: str, code: int, told: str, cell: Path, folder: Path) -> None:
+    document, process = bench(*_failing_sequences(case, cell, folder), "--no-timing")
+    assert process.returncode == code, process.stderr
+    assert told in document["error"]["cause"]
+    assert "Traceback" not in process.stderr
+
+
 def _failing(case: str, dense: Path, folder: Path) -> list[object]:
     x = np.ones((4, 3), np.float32)
     bad = x.copy()

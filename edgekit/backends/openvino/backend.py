@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgekit.backends.base import CompileRequest
+from edgekit.backends.example import run_and_print
 from edgekit.core.errors import MissingToolError
 from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan
 
@@ -25,9 +26,7 @@ model = ov.Core().compile_model(Path(__file__).with_name("{file}"), "CPU", {opti
 inputs = {{
 {inputs}
 }}
-for output, value in model(inputs).items():
-    print(output.any_name, value.shape, value.ravel()[:10])
-'''
+{running}'''
 
 
 class OpenVINOBackend:
@@ -79,8 +78,15 @@ class OpenVINOBackend:
         return prove(plan, account)
 
     def example(self, artifact: Artifact) -> str:
-        """The shortest program that runs the artifact; its input is noise."""
+        """The shortest program that runs the artifact; its input is noise, and state begins at zero."""
+        states = dict(artifact.states)
         inputs = "\n".join(
-            f'    "{spec.name}": np.random.rand{spec.shape}.astype(np.{spec.dtype}),' for spec in artifact.inputs
+            f'    "{spec.name}": np.zeros({spec.shape}, np.{spec.dtype}),'
+            if spec.name in states
+            else f'    "{spec.name}": np.random.rand{spec.shape}.astype(np.{spec.dtype}),'
+            for spec in artifact.inputs
         )
-        return _EXAMPLE.format(file=artifact.path.name, options=dict(artifact.runtime_options), inputs=inputs)
+        shown = "output.any_name, value.shape, value.ravel()[:10]"
+        running = run_and_print("model(inputs)", "output, value", shown, artifact.states)
+        options = dict(artifact.runtime_options)
+        return _EXAMPLE.format(file=artifact.path.name, options=options, inputs=inputs, running=running)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ def quantize(model: Any, request: CompileRequest) -> Any:
             remedy="Give data with --data, or synthetic calibration with --no-data.",
         )
     nncf = import_nncf()
-    samples = list(_batches(request.calibration, [port.get_any_name() for port in model.inputs], request.batch))
+    shapes = {port.get_any_name(): tuple(port.get_shape()) for port in model.inputs}
+    samples = list(_batches(request.calibration, shapes, request.batch))
     kept = [layer for layer, precision in request.plan.layers if precision is not Precision.INT8]
     return nncf.quantize(
         model,
@@ -57,23 +58,26 @@ def _min_max() -> Any:
     return RangeEstimatorParametersSet.MINMAX
 
 
-def _batches(source: Path, names: list[str], batch: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+def _batches(
+    source: Path, shapes: Mapping[str, tuple[int, ...]], batch: int
+) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     """The calibration samples, `batch` at a time; a last, short batch is left out unless it is the only one."""
     with np.load(source, allow_pickle=False) as archive:
-        missing = set(names) - set(archive.files)
+        missing = set(shapes) - set(archive.files)
         if missing:
             raise InvalidInputError(
                 f"the calibration samples lack the input {', '.join(sorted(missing))} (they have {archive.files})",
                 blame="your data",
                 remedy="Give one array an input, under the input's name.",
             )
-        arrays = {name: archive[name] for name in names}
+        arrays = {name: archive[name] for name in shapes}
     count = min(len(array) for array in arrays.values())
     if count < batch:
         arrays = {name: np.repeat(array[:1], batch, axis=0) for name, array in arrays.items() if count}
         count = batch if arrays else 0
     for start in range(0, count - batch + 1, batch):
-        yield {name: array[start : start + batch] for name, array in arrays.items()}
+        # A state that has its layers in front, and no batch, comes whole.
+        yield {name: array[start : start + batch].reshape(shapes[name]) for name, array in arrays.items()}
 
 
 def _ops_of(model: Any, layers: list[str]) -> list[str]:

@@ -138,7 +138,7 @@ def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
         samples = {spec.name: stored[spec.name] for spec in model.inputs if spec.name in stored}
     for spec in model.inputs:
         found = samples[spec.name].shape if spec.name in samples else None
-        if not found or not found[0] or found[1:] != spec.shape[1:]:
+        if not found or not found[0] or found[1:] != spec.sample_shape:
             raise InvalidInputError(
                 f"the calibration data has {found or 'nothing'} for input {spec.name!r}, which takes {spec.shape}",
                 blame="your data",

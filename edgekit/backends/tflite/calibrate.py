@@ -37,13 +37,14 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
     subgraph = flatbuffer.read(content).subgraphs[0]
     computed = [*subgraph.inputs, *(index for operator in subgraph.operators for index in operator.outputs)]
     lows, highs = (dict.fromkeys(computed, extreme) for extreme in (np.inf, -np.inf))
-    batch = int(subgraph.tensors[subgraph.inputs[0]].shape[0])
+    batch = min(int(size) for index in subgraph.inputs for size in subgraph.tensors[index].shape[:1])
     indices = dict(zip(samples, subgraph.inputs, strict=True))
     count = len(next(iter(samples.values())))
     for start in range(0, count, batch):
         chosen = np.arange(start, start + batch) % count  # a last, smaller group is filled up from the front
         for name, values in samples.items():
-            interpreter.set_tensor(indices[name], values[chosen])
+            # A state that has its layers in front, and no batch, comes whole.
+            interpreter.set_tensor(indices[name], values[chosen].reshape(subgraph.tensors[indices[name]].shape))
         interpreter.invoke()
         for index in computed:
             values = interpreter.get_tensor(index)

@@ -34,7 +34,7 @@ def convert(model: Model, batch: int) -> tuple[bytes, LoweredModule]:
     # The converter calls the outputs after itself; what is matched by layer needs the layers there, too.
     subgraph = file.subgraphs[0]
     for index, layers in zip(subgraph.outputs, _layers_of_outputs(model), strict=True):
-        subgraph.tensors[index].name = ";".join(layers)
+        flatbuffer.rename(subgraph, index, ";".join(layers))
     return flatbuffer.write(file), module
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.backends.example import run_and_print
 from edgekit.core.types import Artifact, TensorSpec
 
 __all__ = ["example"]
@@ -10,6 +11,7 @@ __all__ = ["example"]
 def example(artifact: Artifact) -> str:
     """A Python program for ai-edge-litert that feeds zeros of the right shape and prints the outputs."""
     feeds = "\n".join(f"    {_feed(spec)}" for spec in artifact.inputs)
+    running = run_and_print("run(**inputs)", "name, value", "name, value.shape, value", artifact.states)
     return f'''"""Run {artifact.path.name}: pip install ai-edge-litert"""
 
 from pathlib import Path
@@ -21,9 +23,7 @@ run = Interpreter(str(Path(__file__).with_name("{artifact.path.name}"))).get_sig
 inputs = {{
 {feeds}
 }}
-for name, value in run(**inputs).items():
-    print(name, value.shape, value)
-'''
+{running}'''
 
 
 def _feed(spec: TensorSpec) -> str:

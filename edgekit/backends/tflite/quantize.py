@@ -43,7 +43,37 @@ def quantize(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
         result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    return _mended(bytes(result.quantized_model))
+
+
+def _mended(content: bytes) -> bytes:
+    """The file with two mistakes of ai-edge-quantizer 0.10 put right; both meet models that give out their state.
+
+    It counts the end of the file as reader −1 of an output, and so gives the dequantized output to the last operator,
+    too, where that reads the same tensor (a dense layer behind a state): that one shall read the integers. And of two
+    outputs that are one tensor (a state that is also the answer) it leaves the signature with the integers.
+    """
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    file = flatbuffer.read(content)
+    subgraph = file.subgraphs[0]
+    named = list(zip(flatbuffer.op_names(file), subgraph.operators, strict=True))
+    source = {int(op.outputs[0]): int(op.inputs[0]) for name, op in named if name == "DEQUANTIZE"}
+    wrong = [
+        op
+        for name, op in named
+        if name not in ("DEQUANTIZE", "QUANTIZE")
+        and subgraph.tensors[op.outputs[0]].type != TensorType.FLOAT32
+        and any(int(index) in source for index in op.inputs)
+    ]
+    for op in wrong:
+        op.inputs = [source.get(int(index), int(index)) for index in op.inputs]
+    ends = list(zip(file.signatureDefs[0].outputs, subgraph.outputs, strict=True))
+    if not wrong and all(end.tensorIndex == index for end, index in ends):
+        return content
+    for end, index in ends:
+        end.tensorIndex = index
+    return flatbuffer.write(file)
 
 
 def _statistics(content: bytes, samples: Samples, recorded: Ranges) -> Ranges:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -16,6 +18,7 @@ def clean(model: ir.Model) -> None:
     """Fold constants into initializers, drop Identity, Dropout and dead nodes, and compute in float32 throughout."""
     from onnxscript.optimizer import fold_constants_ir
 
+    outputs = [value.name for value in model.graph.outputs]
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     for _ in range(2):
         fold_constants_ir(
@@ -28,6 +31,7 @@ def clean(model: ir.Model) -> None:
         lift(model)
         common.IdentityEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
+    _part_outputs(model.graph, outputs)
     common.RemoveUnusedOpsetsPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     _to_float32(model.graph)
@@ -36,6 +40,17 @@ def clean(model: ir.Model) -> None:
 def _is_made_of_a_shape(node: ir.Node) -> bool | None:
     """A tensor of one figure, which the folder leaves by default: exporters compute shapes with it."""
     return True if node.op_type == "ConstantOfShape" and not node.domain else None
+
+
+def _part_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
+    """Give an output its name and an Identity back where taking the Identity out made it one with another output.
+
+    A recurrent cell often gives its state twice: as what it answers, and as what goes into the next step.
+    """
+    for index, (value, name) in enumerate(zip(list(graph.outputs), names, strict=True)):
+        if value.name != name:
+            graph.append(ir.node("Identity", [value], outputs=[ir.val(name, value.dtype, value.shape)]))
+            graph.outputs[index] = graph[-1].outputs[0]
 
 
 def _to_float32(graph: ir.Graph) -> None:

@@ -8,6 +8,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
+from edgekit.ir.state import Declared, check_states
 from edgekit.passes.normalise.batch import free_batch
 from edgekit.passes.normalise.batch_norm import unwrap_batch_norm
 from edgekit.passes.normalise.fold import clean
@@ -20,16 +21,18 @@ from edgekit.passes.normalise.support import refuse_foreign_ops, refuse_what_is_
 __all__ = ["normalise"]
 
 
-def normalise(proto: onnx.ModelProto, seed: int = 0) -> Model:
+def normalise(proto: onnx.ModelProto, seed: int = 0, states: Declared | None = None) -> Model:
     """The Model of an ONNX graph whose inputs have a size for every axis (a free first axis counts as a batch of 1).
 
     Args:
         proto: any opset; local functions inlined, no weights among the inputs.
         seed: seed of the inputs on which a freed batch is checked.
+        states: the declared recurrent state; see `check_states`.
 
     Raises:
         UnsupportedOpError: an operator that a Model can't hold; names layer, operator and remedy.
-        InvalidInputError: quantized or half-precision networks, and ones that fix a batch of several samples.
+        InvalidInputError: quantized or half-precision networks, ones that fix a batch of several samples, and state
+            that is not declared or not declared rightly.
     """
     refuse_foreign_ops(proto)
     proto = to_opset(_fix_batch(proto))
@@ -44,7 +47,10 @@ def normalise(proto: onnx.ModelProto, seed: int = 0) -> Model:
     # A constant that nothing uses keeps the converter's name, which a second import would number otherwise.
     RemoveUnusedNodesPass()(model)
     free = free_batch(Model(model), seed)
-    fixed = [value for value in free.inputs if value.shape and value.shape[0] not in (None, 1)]
+    states = states or {}
+    check_states(free, states)
+    # A state may have another axis in front than the batch: PyTorch's has the layers there.
+    fixed = [spec for spec in free.inputs if spec.shape and spec.shape[0] not in (None, 1) and spec.name not in states]
     if fixed:
         raise InvalidInputError(
             f"the network works on batches of {fixed[0].shape[0]} only (input {fixed[0].name!r})",
