@@ -43,7 +43,7 @@ def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str
 
 
 def inline_functions(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-    """A graph without variables with the functions that it calls put in their places, and its constants folded.
+    """A graph without variables with the functions that it calls put in their places.
 
     Args:
         graph_def: the graph (`GraphDef`).
@@ -57,7 +57,8 @@ def inline_functions(graph_def: Any, inputs: Sequence[str], outputs: Sequence[st
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
     options.min_graph_nodes = -1
-    options.optimizers[:] = ["constfold", "function", "dependency"]
+    # No folding of constants, which would fold a scale into a convolution under another layer's name.
+    options.optimizers[:] = ["function", "dependency"]
     options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
     # With a second implementation for another device, a function would stay a call.
     for function in graph_def.library.function:

@@ -29,7 +29,7 @@ _HUB_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "tf_model.h5", "flax_mode
 
 def pickle_error(path: Path) -> InvalidInputError:
     """The error for a Python pickle."""
-    torch = path.suffix.lower() in (".bin", ".ckpt", ".pt", ".pth")
+    torch = path.suffix.lower() in (".bin", ".ckpt", ".pt", ".pt2", ".pth")
     return _error(
         f"{path} is a Python pickle{' from PyTorch' if torch else ''}: opening one runs the code in it, so edgekit "
         "never does",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from edgekit.formats.layer_names import without_common_root
+from edgekit.formats.layer_names import own_names
 
 __all__ = ["strip_names"]
 
@@ -27,7 +27,7 @@ def strip_names(graph_def: Any, keep: Collection[str]) -> tuple[str, ...]:
     """
     computing = [node for node in graph_def.node if node.op not in _PLUMBING and node.name not in keep]
     plain = [_without_calls(node.name) for node in computing]
-    scopes = dict(zip(plain, without_common_root([name.rpartition("/")[0] for name in plain]), strict=True))
+    scopes = dict(zip(plain, own_names([name.rpartition("/")[0] for name in plain]), strict=True))
     renamed: dict[str, str] = {}
     taken = {node.name for node in graph_def.node}
     for node, name in zip(computing, plain, strict=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 import onnx
 import onnx_ir as ir
 
-__all__ = ["name_after_layers", "unique_names", "without_common_root"]
+__all__ = ["name_after_layers", "own_names", "unique_names"]
 
 # A layer is known by what it computes, not by the change of layout in front of it.
 _PLUMBING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten"}
@@ -42,12 +43,23 @@ def unique_names(names: Sequence[str], taken: Collection[str] = ()) -> list[str]
     return found
 
 
-def without_common_root(layers: list[str]) -> list[str]:
-    """The paths without the name in front that they share, the model's own; "" stands for no layer."""
+def own_names(layers: list[str]) -> list[str]:
+    """The paths as the model has them: without its own name in front, and without the number of a second trace.
+
+    TensorFlow calls what is traced again "model_1/conv_1", a layer called conv_1 "model_1/conv_1_1".
+
+    Args:
+        layers: paths in a TensorFlow graph; "" stands for no layer.
+    """
     roots = {layer.partition("/")[0] for layer in layers if layer}
     if len(roots) != 1 or not any("/" in layer for layer in layers):
         return layers
-    return [layer.partition("/")[2] for layer in layers]
+    inner = [layer.partition("/")[2] for layer in layers]
+    number = re.search(r"_\d+$", roots.pop())
+    firsts = {path.partition("/")[0] for path in inner if path}
+    if number is None or not all(name.endswith(number[0]) for name in firsts):
+        return inner
+    return ["/".join(name.removesuffix(number[0]) for name in path.split("/")) for path in inner]
 
 
 def _owners(graph: ir.Graph, layers: set[str]) -> dict[ir.Node, str]:

@@ -51,6 +51,8 @@ def read_tflite(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source
     # Operators that round their inputs to fit weights of eight bits answer for their runtime, not for the network.
     rounding = widen_weights(model)
     layers = name_tensors(model, {index: name for name, index in inputs.items()})
+    graph = model.subgraphs[0]
+    graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
     named = flatbuffer.write(model)
     network = _Network(path, content, tuple(zip(specs, inputs.values(), strict=True)), outputs)
     reference = dataclasses.replace(network, content=named) if rounding else network
@@ -71,7 +73,6 @@ def read_tflite(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source
             f"{max_relative(_answer(network, feeds), expected):.1g} (relative) off"
         )
     proto = convert_tflite(named)
-    graph = model.subgraphs[0]
     _rename_outputs(proto.graph, {text(graph.tensors[index].name): name for name, index in outputs.items()})
     write_sizes(proto.graph, {spec.name: spec.shape for spec in specs})
     return Source(
@@ -87,12 +88,15 @@ def read_tflite(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source
 
 
 def _ends(path: Path, model: Any) -> tuple[dict[str, int], dict[str, int]]:
-    """Tensors of inputs and outputs by name: as the signature calls them, or else the tensors' own names."""
+    """Tensors of inputs and outputs by name: as the signature has them, or else by the tensors' own names."""
     graph = model.subgraphs[0]
     signature = next((entry for entry in model.signatureDefs or [] if entry.subgraphIndex == 0), None)
     entries = [*signature.inputs, *signature.outputs] if signature else []
     known = {entry.tensorIndex: text(entry.name) for entry in entries}
-    inputs, outputs = list(dict.fromkeys(graph.inputs)), list(dict.fromkeys(graph.outputs))
+    inputs, outputs = (
+        sorted(dict.fromkeys(map(int, indices)), key=lambda index: list(known).index(index) if index in known else -1)
+        for indices in (graph.inputs, graph.outputs)
+    )
     if not outputs or set(inputs) & set(outputs):
         raise InvalidInputError(
             f"{path} gives nothing but what it gets",

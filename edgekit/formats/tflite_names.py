@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.formats import flatbuffer
-from edgekit.formats.layer_names import without_common_root
+from edgekit.formats.layer_names import own_names
 
 __all__ = ["name_tensors", "text"]
 
@@ -29,7 +29,7 @@ def name_tensors(model: Any, ends: Mapping[int, str]) -> tuple[str, ...]:
     Returns:
         Paths of the layers, without what all of them have in front ("model/").
     """
-    layers = without_common_root(_layers(model))
+    layers = own_names(_layers(model))
     for place, subgraph in enumerate(model.subgraphs):
         subgraph.name = f"graph_{place}"
         for index, tensor in enumerate(subgraph.tensors):

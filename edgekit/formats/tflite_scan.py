@@ -111,6 +111,13 @@ def _check_operator(path: Path, model: Any, subgraph: Any, operator: Any, kind: 
     if variables or kind in _VARIABLE_OPS or any(tensor.type in _RESOURCES for tensor in tensors):
         kept = f" in the variable {variables[0]!r}" if variables else ""
         raise undeclared_state(f"{path} keeps state between calls: the layer {layer!r} ({kind}){kept}")
+    if kind == "SOFTMAX" and operator.builtinOptions.beta != 1:
+        # tf2onnx puts the factor behind the softmax.
+        raise UnsupportedOpError(
+            f"the layer {layer!r} is a SOFTMAX with the factor {operator.builtinOptions.beta:g}",
+            blame="your model",
+            remedy="Multiply the logits by it in a layer of its own, and convert the model again.",
+        )
     odd = [tensor for tensor in tensors if tensor.type not in DTYPES]
     if odd or any(tensor.sparsity for tensor in tensors):
         raise UnsupportedOpError(

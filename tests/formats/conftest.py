@@ -1,7 +1,11 @@
-"""Small ONNX files, written where a test wants them."""
+"""Small ONNX files, written where a test wants them, and what became of TensorFlow's models."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,38 @@ import pytest
 from onnx import helper, numpy_helper
 
 Shapes = Mapping[str, Sequence[int | str | None]]
+
+
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@pytest.fixture(scope="session")
+def tensorflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `tensorflow_scenarios.py` left its models: one process, since TensorFlow takes seconds to load."""
+    out = tmp_path_factory.mktemp("tensorflow")
+    script = Path(__file__).with_name("tensorflow_scenarios.py")
+    data = os.environ.get("EDGEKIT_ACCEPTANCE_DATA")
+    done = subprocess.run(
+        [sys.executable, str(script), str(out), *([data] if data else [])],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **QUIET},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="session")
+def tensorflow_results(tensorflow_folder: Path) -> dict[str, dict[str, Any]]:
+    """What each import answered, by scenario."""
+    answers: dict[str, dict[str, Any]] = json.loads((tensorflow_folder / "results.json").read_text())
+    return answers
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Usage: tensorflow_scenarios.py OUT [ACCEPTANCE_DATA]
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import sys
 import traceback
@@ -23,6 +24,7 @@ from edgekit.core.errors import EdgekitError
 from edgekit.formats import flatbuffer
 from edgekit.formats.importer import import_model
 
+MUTATIONS = 40
 Results = dict[str, dict[str, Any]]
 
 
@@ -220,6 +222,37 @@ def damaged_folders(out: Path, results: Results) -> None:
         shutil.copytree(out / "default", path)
         damage(path)
         attempt(results, name, path)
+    contradictions(out, results)
+
+
+def contradictions(out: Path, results: Results) -> None:
+    """Graphs with a few nodes changed at random."""
+    rng, path = random.Random(0), out / "mutated"
+    shutil.copytree(out / "default", path)
+    whole = (path / "saved_model.pb").read_bytes()
+    outcomes: Results = {}
+    for i in range(MUTATIONS):
+        message = saved_model_pb2.SavedModel()
+        message.ParseFromString(whole)
+        graph = message.meta_graphs[0].graph_def
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        for _ in range(rng.randint(1, 4)):
+            change(rng, rng.choice(nodes), rng.choice(nodes))
+        (path / "saved_model.pb").write_bytes(message.SerializeToString())
+        attempt(outcomes, f"mutated_{i}", path)
+    results["mutated"] = {"outcomes": list(outcomes.values())}
+
+
+def change(rng: random.Random, node: Any, other: Any) -> None:
+    kind = rng.choice(["op", "name", "input", "attribute", "type"])
+    if kind in ("op", "name"):
+        setattr(node, kind, getattr(other, kind))
+    elif kind == "input" and node.input:
+        node.input[rng.randrange(len(node.input))] = other.name
+    elif kind == "attribute" and node.attr:
+        del node.attr[rng.choice(sorted(node.attr))]
+    elif kind == "type" and node.attr and other.attr:
+        node.attr[rng.choice(sorted(node.attr))].CopyFrom(other.attr[rng.choice(sorted(other.attr))])
 
 
 def cut(file: Path, part: float) -> None:

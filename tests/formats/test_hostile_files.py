@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from edgekit.core.errors import InvalidInputError
 from edgekit.formats import detect
 from edgekit.formats.importer import import_model
 from edgekit.formats.scan import scan_keras_file
+from tests.formats.conftest import QUIET
 
 MUTATIONS = 260
 
@@ -39,13 +41,23 @@ def layer(kind: str, module: str | None = "keras.layers", **config: Any) -> dict
 def test_random_damage_ends_in_parity_or_in_an_error_of_ours(
     convnet: Callable[..., onnx.ModelProto], saved: Callable[[onnx.ModelProto], Path], tmp_path: Path
 ) -> None:
-    path = saved(convnet(opset=13))
-    script = Path(__file__).with_name("onnx_mutations.py")
+    survive(saved(convnet(opset=13)), tmp_path, MUTATIONS)
+
+
+def test_random_damage_to_a_tflite_file(tensorflow_folder: Path, tmp_path: Path) -> None:
+    survive(tensorflow_folder / "float.tflite", tmp_path, MUTATIONS // 5)
+
+
+def survive(path: Path, folder: Path, count: int) -> None:
+    script = Path(__file__).with_name("mutations.py")
     answer = subprocess.run(
-        [sys.executable, str(script), str(path), str(tmp_path), str(MUTATIONS)], capture_output=True, check=True
+        [sys.executable, str(script), str(path), str(folder), str(count)],
+        capture_output=True,
+        check=True,
+        env={**os.environ, **QUIET},
     )
     outcomes = json.loads(answer.stdout)
-    assert sum(outcomes.values()) == MUTATIONS
+    assert sum(outcomes.values()) == count
     assert set(outcomes) <= {"imported", "InvalidInputError", "UnsupportedOpError"}, outcomes
     assert outcomes["imported"] > 0
     assert outcomes["InvalidInputError"] > 0
@@ -87,7 +99,21 @@ def test_a_wrong_extension_says_what_the_file_is(convnet: Callable[..., onnx.Mod
         ("text.onnx", b"hello, I am not a model", "not an ONNX model, or a damaged one", "Save"),
         ("text.bin", b"hello, I am not a model", "no format that edgekit knows", "edgekit reads"),
         ("cut.keras", b"PK\x03\x04 and no more", "damaged or truncated archive", "Save"),
-        ("net.pt", pickle.dumps([1]), "pickle from PyTorch", "torch.onnx.export"),
+        ("net.pt", pickle.dumps([1]), "pickle from PyTorch", "dynamo=True"),
+        ("net.bin", pickle.dumps([1]), "pickle from PyTorch", "dynamo=False, opset_version=18"),
+        (
+            "net.safetensors",
+            (2).to_bytes(8, "little") + b"{}....",
+            "holds weights, and no network",
+            "torch.onnx.export",
+        ),
+        (
+            "frozen.pb",
+            b"\x0a\x07\x0a\x01x\x12\x02Id",
+            "frozen TensorFlow graph",
+            "python -m tf2onnx.convert --graphdef",
+        ),
+        ("saved_model.pb", b"\x08\x01", "the graph of a SavedModel", "Name the folder"),
         ("net.h5", pickle.dumps([1]), "pickle", "torch.onnx.export"),
     ],
 )
@@ -100,15 +126,52 @@ def test_files_that_are_no_model(name: str, content: bytes | None, message: str,
     assert remedy in caught.value.remedy
 
 
-def test_a_torch_archive_and_folders(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "net.pth", "w") as archive:
-        archive.writestr("net/data.pkl", b"")
-    with pytest.raises(InvalidInputError, match="pickle from PyTorch"):
-        detect(tmp_path / "net.pth")
-    with pytest.raises(InvalidInputError, match="a folder"):
+@pytest.mark.parametrize(
+    ("members", "message", "remedy"),
+    [
+        (["net/data.pkl", "net/data/0"], "pickle from PyTorch", "torch.onnx.export(model.eval()"),
+        (["net/data.pkl", "net/constants.pkl", "net/code/__torch__.py"], "a TorchScript archive", "torch.jit.load"),
+        (["net/archive_format", "net/models/model.json", "net/data/sample_inputs/model.pt"], "an exported program",
+         "torch.export.load"),
+    ],
+)  # fmt: skip
+def test_archives_of_torch(members: list[str], message: str, remedy: str, tmp_path: Path) -> None:
+    for suffix in (".pt", ".pth", ".pt2"):
+        path = tmp_path / f"net{suffix}"
+        with zipfile.ZipFile(path, "w") as archive:
+            for member in members:
+                archive.writestr(member, b"")
+        with pytest.raises(InvalidInputError, match=message) as caught:
+            detect(path)
+        assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "remedy"),
+    [
+        ([], "a folder, not a model file", "Name the model file"),
+        (["variables/variables.index"], "variables of a TensorFlow model, and no network", "model.export"),
+        (["checkpoint.index"], "variables of a TensorFlow model, and no network", "model.export"),
+        (["saved_model.pbtxt"], "in text form", "binary"),
+        (["config.json", "model.safetensors"], "Hugging Face", "torch.onnx.export"),
+        (["config.json", "onnx/model.onnx"], "an ONNX model in it", "onnx/model.onnx"),
+    ],
+)
+def test_folders_that_are_no_model(files: list[str], message: str, remedy: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InvalidInputError, match=message) as caught:
         detect(tmp_path)
+    assert remedy in caught.value.remedy
+
+
+def test_a_saved_model_of_gigabytes(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"x")
-    with pytest.raises(InvalidInputError, match="SavedModel, which is not supported yet"):
+    assert detect(tmp_path) == "savedmodel"
+    with (tmp_path / "asset").open("wb") as stream:
+        stream.truncate(3 << 30)
+    with pytest.raises(InvalidInputError, match="holds 3072 MiB"):
         detect(tmp_path)
 
 

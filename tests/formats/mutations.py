@@ -1,6 +1,6 @@
-"""Imports randomly damaged copies of an ONNX file, each in a fork, and prints what came of them. Run as a script.
+"""Imports randomly damaged copies of a model file, each in a fork, and prints what came of them. Run as a script.
 
-Usage: onnx_mutations.py MODEL FOLDER COUNT
+Usage: mutations.py MODEL FOLDER COUNT
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ def main(model: Path, folder: Path, count: int) -> None:
         content = bytearray(whole)
         for _ in range(rng.randint(1, 8)):
             content[rng.randrange(len(content))] = rng.randrange(256)
-        (folder / "mutated.onnx").write_bytes(content)
-        outcomes[attempt(folder)] += 1
+        path = folder / f"mutated{model.suffix}"
+        path.write_bytes(content)
+        outcomes[attempt(path)] += 1
     sys.stdout.write(json.dumps(outcomes))
 
 
-def attempt(folder: Path) -> str:
-    """What importing folder/mutated.onnx ends in: "imported", an error's class, or how the process died."""
+def attempt(path: Path) -> str:
+    """What importing `path` ends in: "imported", an error's class, or how the process died."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         signal.alarm(SECONDS)
-        os.write(writer, outcome(folder).encode())
+        os.write(writer, outcome(path).encode())
         os._exit(0)
     os.close(writer)
     _, status = os.waitpid(pid, 0)
@@ -52,9 +53,9 @@ def attempt(folder: Path) -> str:
     return said or f"died with signal {os.waitstatus_to_exitcode(status)}"
 
 
-def outcome(folder: Path) -> str:
+def outcome(path: Path) -> str:
     try:
-        import_model(str(folder / "mutated.onnx"), str(folder))
+        import_model(str(path), str(path.parent))
     except EdgekitError as error:
         return type(error).__name__
     except Exception as error:  # noqa: BLE001 - what the test must never see
