@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["read_onnx"]
 
 # The newest that ONNX Runtime reads; onnx writes newer ones, which differ only in types that no Model has.
 _RUNTIME_IR_VERSION = 13
+_TOO_NEW = re.compile(r"Opset (\d+) is under development.* is till opset (\d+)")
 
 
 def read_onnx(path: Path, input_shapes: Mapping[str, Sequence[int]]) -> Source:
@@ -165,5 +167,10 @@ def _answer(path: Path, original: bytes, feeds: Arrays) -> Arrays:
     try:
         return run_bytes(original, feeds, batch=1)
     except Exception as error:
-        cause = f"ONNX Runtime itself can't run {path}: {_line(error)}"
+        too_new = _TOO_NEW.search(" ".join(str(error).split()))
+        cause = (
+            f"{path} is in opset {too_new[1]}, and ONNX Runtime {ort.__version__} reads up to {too_new[2]}"
+            if too_new
+            else f"ONNX Runtime itself can't run {path}: {_line(error)}"
+        )
         raise _error(cause, "Export it again with opset_version=18.") from error

@@ -93,8 +93,9 @@ def _ends(path: Path, model: Any) -> tuple[dict[str, int], dict[str, int]]:
     signature = next((entry for entry in model.signatureDefs or [] if entry.subgraphIndex == 0), None)
     entries = [*signature.inputs, *signature.outputs] if signature else []
     known = {entry.tensorIndex: text(entry.name) for entry in entries}
+    order = {index: place for place, index in enumerate(known)}
     inputs, outputs = (
-        sorted(dict.fromkeys(map(int, indices)), key=lambda index: list(known).index(index) if index in known else -1)
+        sorted(dict.fromkeys(map(int, indices)), key=lambda index: order.get(index, -1))
         for indices in (graph.inputs, graph.outputs)
     )
     if not outputs or set(inputs) & set(outputs):
