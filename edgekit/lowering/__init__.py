@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.lowering.naming import scope_names
-from edgekit.lowering.registry import Unsupported, lowers, unsupported
+from edgekit.lowering.registry import Unsupported, lowers, operators, unsupported
 
 if TYPE_CHECKING:
     from edgekit.ir import Model
     from edgekit.lowering.module import LoweredModule
 
-__all__ = ["Unsupported", "lower", "lowers", "scope_names", "unsupported"]
+__all__ = ["Unsupported", "lower", "lowers", "operators", "scope_names", "unsupported"]
 
 
 def lower(model: Model) -> LoweredModule:

@@ -99,7 +99,12 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
     def _output(self, values: dict[str, Laid], spec: TensorSpec) -> Any:
         logical = next(output for output in self._model_outputs if output.name == spec.name)
         order = permutation(logical.layout, spec.layout, len(spec.shape))
-        return tf.identity(values[spec.name].to(order).value)
+        found = values.get(spec.name)
+        if found is None:  # an output that needs no input
+            constant = self._model.graph.initializers[spec.name].const_value
+            assert constant is not None, f"{spec.name} is neither computed nor constant"
+            found = Laid.logical(tf.constant(constant.numpy()), logical.shape)
+        return tf.identity(found.to(order).value)
 
 
 def _boundary(spec: TensorSpec) -> TensorSpec:

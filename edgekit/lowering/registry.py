@@ -17,7 +17,7 @@ from edgekit.core.errors import UnsupportedOpError
 from edgekit.ir import Model
 from edgekit.lowering.node import Node
 
-__all__ = ["Entry", "Unsupported", "entry", "lowers", "require_supported", "unsupported"]
+__all__ = ["Entry", "Unsupported", "entry", "lowers", "operators", "require_supported", "unsupported"]
 
 Lowering = Callable[..., Any]
 Refusal = Callable[[Node], str | None]
@@ -82,6 +82,11 @@ def unsupported(model: Model) -> list[Unsupported]:
         if remedy is not None:
             found.append(Unsupported(node.name, node.op, remedy))
     return found
+
+
+def operators() -> dict[str, str]:
+    """Each op type that has a lowering, and the first line of what its lowering says about itself."""
+    return {op: (found.lower.__doc__ or "").splitlines()[0] for op, found in _table().items()}
 
 
 def require_supported(model: Model) -> None:

@@ -138,3 +138,9 @@ def test_logic(op: str, model_of: Build, holds: Holds) -> None:
     ]
     weights = {"zero": np.float32(0), "one": np.float32(1)}
     assert "TRANSPOSE" not in holds(model_of(nodes, IMAGE, weights, layouts=NCHW))
+
+
+@pytest.mark.parametrize("to", [6, 7, 9, 2, 3, 5], ids=["int32", "int64", "bool", "uint8", "int8", "int16"])
+def test_cast_there_and_back(to: int, model_of: Build, holds: Holds) -> None:
+    nodes = [make_node("Cast", ["x"], ["c"], to=to), make_node("CastLike", ["c", "x"], ["y"])]
+    holds(model_of(nodes, IMAGE, layouts=NCHW), low=0, high=100)

@@ -109,8 +109,10 @@ def swish(node: Node, x: Laid) -> Laid:
 
 @lowers("Mish")
 def mish(_node: Node, x: Laid) -> Laid:
-    """`x` · tanh(log(1 + exp(x)))."""
-    return x.like(x.value * tf.nn.tanh(curves.softplus(x.value)))
+    """`x` · tanh(log(1 + e)) = x · e(e + 2) / (e(e + 2) + 2) with e = exp(x); from x = 20 on that is `x`."""
+    power = tf.exp(tf.minimum(x.value, 20.0))
+    ratio = power * (power + 2.0)
+    return x.like(x.value * (ratio / (ratio + 2.0)))
 
 
 @lowers("Selu")

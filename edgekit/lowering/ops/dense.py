@@ -50,6 +50,19 @@ def matmul(node: Node, a: Laid, b: Laid) -> Laid:
     return Laid.logical(product, node.output_shape)
 
 
+def _refuse_einsum(node: Node) -> str | None:
+    terms = [term.strip() for term in node.text("equation", "").split("->")[0].split(",")]
+    odd = len(terms) > 2 or any("." in term or len(set(term)) < len(term) for term in terms)
+    return f"Write {node.name!r} as products, sums and transposes: its equation is too general." if odd else None
+
+
+@lowers("Einsum", refuse=_refuse_einsum)
+def einsum(node: Node, *operands: Laid) -> Laid:
+    """Sums of products over named axes, of one or two tensors; the converter makes a matrix product of it."""
+    values = [operand.in_logical_order() for operand in operands]
+    return Laid.logical(tf.einsum(node.text("equation", "").replace(" ", ""), *values), node.output_shape)
+
+
 def _matrix(operand: Laid) -> tuple[Any, bool]:
     """The operand, and whether its matrices lie on their side: a product takes them so."""
     turned = (*range(operand.rank - 2), operand.rank - 1, operand.rank - 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.lowering import curves
@@ -53,19 +54,19 @@ _BINARY = {
 
 @lowers(*_UNARY)
 def unary(node: Node, x: Laid) -> Laid:
-    """One tensor in, the same shape out."""
+    """TFLite's op of that name."""
     return x.like(_function(_UNARY[node.op])(x.value))
 
 
 @lowers(*_COMPOSED)
 def composed(node: Node, x: Laid) -> Laid:
-    """The same, out of several TFLite ops."""
+    """Several TFLite ops: there is none of that name."""
     return x.like(_COMPOSED[node.op](x.value))
 
 
 @lowers(*_BINARY)
 def binary(node: Node, *operands: Laid) -> Laid:
-    """Two tensors (Max and Min: any number) with numpy's broadcasting."""
+    """TFLite's op of that name, with numpy's broadcasting; Max and Min take any number of tensors."""
     values, order = broadcast(operands)
     return Laid(reduce(_function(_BINARY[node.op]), values), node.output_shape, order)
 
@@ -94,7 +95,7 @@ def modulo(node: Node, a: Laid, b: Laid) -> Laid:
     (left, right), order = broadcast([a, b])
     if not node.integer("fmod"):
         return Laid(tf.math.floormod(left, right), node.output_shape, order)
-    rest = tf.math.floormod(tf.abs(left), tf.abs(right))
+    rest = tf.math.floormod(tf.maximum(left, -left), tf.maximum(right, -right))  # TFLite has no ABS of int64
     return Laid(tf.where(tf.less(left, tf.zeros_like(left)), -rest, rest), node.output_shape, order)
 
 
@@ -106,9 +107,22 @@ def variadic(node: Node, *operands: Laid) -> Laid:
     return Laid(total if node.op == "Sum" else total / len(operands), node.output_shape, order)
 
 
-@lowers("Identity", "Dropout")
-def identity(_node: Node, x: Laid) -> Laid:
+def _refuse_training(node: Node) -> str | None:
+    training = node.constant(2)
+    if node.has(2) and (training is None or training.any()):
+        return f"Export the network for inference: {node.name!r} drops values at random."
+    return f"Export {node.name!r} without its mask." if node.reads_output(1) else None
+
+
+@lowers("Dropout", constants=(1, 2), refuse=_refuse_training)
+def dropout(_node: Node, x: Laid, *_unused: np.ndarray[Any, Any] | None) -> Laid:
     """Nothing at inference."""
+    return x
+
+
+@lowers("Identity")
+def identity(_node: Node, x: Laid) -> Laid:
+    """Nothing."""
     return x
 
 

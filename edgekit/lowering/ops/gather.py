@@ -51,7 +51,12 @@ def gather_elements(node: Node, x: Laid, indices: Laid) -> Laid:
     return Laid.logical(tf.gather(reshaped(value, (math.prod(value.shape),)), places), node.output_shape)
 
 
-@lowers("ScatterElements")
+def _refuse_reduction(node: Node) -> str | None:
+    reduction = node.text("reduction", "none")
+    return None if reduction in _SCATTERS else f"Replace {node.name!r}: TFLite scatters no {reduction!r}."
+
+
+@lowers("ScatterElements", refuse=_refuse_reduction)
 def scatter_elements(node: Node, x: Laid, indices: Laid, updates: Laid) -> Laid:
     """The flat tensor with an element replaced, or combined, at each index."""
     axis = node.integer("axis") % x.rank
@@ -63,7 +68,7 @@ def scatter_elements(node: Node, x: Laid, indices: Laid, updates: Laid) -> Laid:
     return Laid.logical(tf.reshape(changed, shape), node.output_shape)
 
 
-@lowers("ScatterND")
+@lowers("ScatterND", refuse=_refuse_reduction)
 def scatter_nd(node: Node, x: Laid, indices: Laid, updates: Laid) -> Laid:
     """The tensor with a slice replaced, or combined, at each tuple of indices."""
     index = _from_the_front(node, indices, *x.shape[: indices.shape[-1]], last=True)

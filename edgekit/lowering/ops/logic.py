@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid, broadcast
 from edgekit.lowering.node import Node
@@ -23,7 +25,7 @@ _BINARY = {
 
 @lowers(*_BINARY)
 def compare(node: Node, a: Laid, b: Laid) -> Laid:
-    """Truth values, with numpy's broadcasting."""
+    """TFLite's op of that name (Xor: NOT_EQUAL), with numpy's broadcasting."""
     (left, right), order = broadcast([a, b])
     return Laid(getattr(tf, _BINARY[node.op])(left, right), node.output_shape, order)
 
@@ -44,8 +46,11 @@ def is_nan(_node: Node, x: Laid) -> Laid:
 def is_inf(node: Node, x: Laid) -> Laid:
     """Whether a number is infinite, in the directions that are asked for."""
     up, down = node.integer("detect_positive", 1), node.integer("detect_negative", 1)
+    if not up and not down:
+        return x.like(tf.zeros_like(x.value, tf.bool))
     value = tf.abs(x.value) if up and down else x.value if up else -x.value
-    return x.like(tf.equal(value, float("inf")) if up or down else tf.not_equal(value * 0, value * 0))
+    # The converter reads a constant infinity as the largest number.
+    return x.like(tf.greater(value, float(np.finfo(np.float32).max)))
 
 
 @lowers("Where")

@@ -16,7 +16,13 @@ from edgekit.lowering.registry import lowers
 __all__: list[str] = []
 
 
-@lowers("BatchNormalization", frozen=(3, 4))
+def _refuse_training(node: Node) -> str | None:
+    if node.integer("training_mode"):
+        return f"Export the network for inference: {node.name!r} takes its statistics from the batch."
+    return None
+
+
+@lowers("BatchNormalization", frozen=(3, 4), refuse=_refuse_training)
 def batch_normalization(node: Node, x: Laid, *statistics: Laid) -> Laid:
     """(x − mean) · scale / √(variance + ε) + bias over the channels, with the stored statistics."""
     scale, bias, mean, variance = statistics

@@ -47,7 +47,7 @@ _REDUCTIONS: dict[str, Callable[[Any, list[int], bool], Any]] = {
 
 @lowers(*_REDUCTIONS, constants=(1,))
 def reduce(node: Node, x: Laid, axes: Array | None = None) -> Laid:
-    """A reduction that keeps the order of the axes that stay."""
+    """A reduction of TFLite, with a few ops around it; the axes that stay keep their order."""
     source, keep = x.with_all_axes(), bool(node.integer("keepdims", 1))
     if axes is not None and axes.size:
         gone = [int(axis) % source.rank for axis in axes]

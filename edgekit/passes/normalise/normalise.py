@@ -11,6 +11,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.state import Declared, check_states
 from edgekit.passes.normalise.batch import free_batch
 from edgekit.passes.normalise.batch_norm import unwrap_batch_norm
+from edgekit.passes.normalise.defaults import write_defaults
 from edgekit.passes.normalise.fold import clean
 from edgekit.passes.normalise.names import name_nodes
 from edgekit.passes.normalise.opset import to_opset
@@ -35,7 +36,9 @@ def normalise(proto: onnx.ModelProto, seed: int = 0, states: Declared | None = N
             that is not declared or not declared rightly.
     """
     refuse_foreign_ops(proto)
-    proto = to_opset(_fix_batch(proto))
+    proto = _fix_batch(proto)
+    write_defaults(proto.graph)
+    proto = to_opset(proto)
     _forget_shapes(proto.graph)
     model = ir.from_proto(proto)
     name_nodes(model.graph)

@@ -27,6 +27,9 @@ def infer_shapes(model: ir.Model, batch: int | None = None) -> Shapes:
     """
     types = _infer(model, batch, strict=True)
     shapes: Shapes = {value.name or "": _sizes(types[value.name or ""]) for value in model.graph.inputs}
+    for value in model.graph.outputs:
+        if value.const_value is not None:  # an output that needs no input
+            shapes[value.name or ""] = tuple(value.const_value.shape.numpy())
     for node in model.graph:
         for value in node.outputs:
             name = value.name or ""
