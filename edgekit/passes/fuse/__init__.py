@@ -10,6 +10,7 @@ from edgekit.passes.fuse.hard_swish import FuseHardSigmoid, FuseHardSwish
 from edgekit.passes.fuse.layer_norm import FuseLayerNorm
 from edgekit.passes.fuse.no_ops import EliminateNoOps
 from edgekit.passes.fuse.pixel_shuffle import FusePixelShuffle
+from edgekit.passes.fuse.prescale import FoldPrescale
 from edgekit.passes.fuse.reshapes import MergeReshapes
 from edgekit.passes.fuse.stock import (
     EliminateDuplicates,
@@ -40,6 +41,7 @@ FUSION: tuple[Pass, ...] = (
     FuseUpsampling(),
     FoldPad(),
     FoldAffine(),
+    FoldPrescale(),
     MergeReshapes(),
     EliminateDuplicates(),
     RemoveDeadNodes(),

@@ -22,6 +22,7 @@ import onnx_ir as ir
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import set_quant_params
 from edgekit.passes.contract import Pass, PassResult
+from edgekit.passes.fuse.channel_affine import ChannelAffine, become_gemm, channel_affine, per_channel
 from edgekit.passes.fuse.rewiring import Array, bypass, constant, feeds_only, set_input_constant
 
 __all__ = ["FoldAffine"]
@@ -49,14 +50,6 @@ class _Linear:
     scaled: Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """`scale`·x + `shift`, one figure a channel each, float64."""
-
-    scale: Array
-    shift: Array
-
-
 def _fold(step: ir.Node) -> bool:
     found = _match(step)
     if found is None:
@@ -71,7 +64,7 @@ def _fold(step: ir.Node) -> bool:
         new_bias = (affine.scale * bias + affine.shift).astype(weights.dtype)
     if not (np.isfinite(new_weights).all() and np.isfinite(new_bias).all()):
         return False
-    if layer.op_type == "MatMul" and np.any(new_bias) and not _become_gemm(layer):
+    if layer.op_type == "MatMul" and np.any(new_bias) and not become_gemm(layer):
         return False
     set_quant_params(value, None)  # said of what comes before the step
     bypass(step, value)
@@ -82,7 +75,7 @@ def _fold(step: ir.Node) -> bool:
     return True
 
 
-def _match(step: ir.Node) -> tuple[ir.Value, _Linear, _Affine] | None:
+def _match(step: ir.Node) -> tuple[ir.Value, _Linear, ChannelAffine] | None:
     """The value that nothing but `step` reads, the linear layer that makes it, and what `step` does to it."""
     for index, value in enumerate(step.inputs[:2]):
         if value is None or not feeds_only(value, step):
@@ -91,7 +84,7 @@ def _match(step: ir.Node) -> tuple[ir.Value, _Linear, _Affine] | None:
         linear = _linear(layer) if layer is not None else None
         if linear is None or (reshaped and linear.channel_axis != 1):
             continue
-        affine = _affine(step, index, linear, rank=len(value.shape or ()))
+        affine = channel_affine(step, index, linear.channel_axis, linear.channels)
         if affine is not None:
             return value, linear, affine
     return None
@@ -160,67 +153,9 @@ def _bias(linear: _Linear) -> Array | None:
     if bias is None:
         return None
     rank = 1 if node.op_type != "Gemm" else 2
-    channels = _per_channel(bias, rank, rank - 1, linear.channels)
+    channels = per_channel(bias, rank, rank - 1, linear.channels)
     return None if channels is None else channels * node.attributes.get_float("beta", 1.0)
 
 
 def _has_bias(node: ir.Node) -> bool:
     return len(node.inputs) > 2 and node.inputs[2] is not None
-
-
-def _affine(step: ir.Node, index: int, linear: _Linear, rank: int) -> _Affine | None:
-    """What `step` does to its input `index`, if it is one scale and shift a channel."""
-    if step.domain:
-        return None
-    if step.op_type == "BatchNormalization":
-        return _normalization(step, linear) if index == 0 else None
-    if step.op_type not in {"Mul", "Div", "Add", "Sub"}:
-        return None
-    content = constant(step.inputs[1 - index])
-    other = None if content is None else _per_channel(content, rank, linear.channel_axis, linear.channels)
-    if other is None:
-        return None
-    ones, zeros = np.ones_like(other), np.zeros_like(other)
-    match step.op_type, index:
-        case "Mul", _:
-            return _Affine(other, zeros)
-        case "Div", 0 if other.all():
-            return _Affine(1 / other, zeros)
-        case "Add", _:
-            return _Affine(ones, other)
-        case "Sub", 0:
-            return _Affine(ones, -other)
-        case "Sub", 1:
-            return _Affine(-ones, other)
-    return None
-
-
-def _normalization(step: ir.Node, linear: _Linear) -> _Affine | None:
-    if linear.channel_axis != 1 or step.attributes.get_int("training_mode", 0) != 0 or len(step.outputs) > 1:
-        return None
-    gamma, beta, mean, variance = (constant(value) for value in step.inputs[1:5])
-    if gamma is None or beta is None or mean is None or variance is None:
-        return None
-    with np.errstate(all="ignore"):
-        epsilon = step.attributes.get_float("epsilon", 1e-5)
-        scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        return _Affine(scale, beta - mean * scale)
-
-
-def _per_channel(content: Array, rank: int, axis: int, channels: int) -> Array | None:
-    """`content`, broadcast against a tensor of `rank`, as one float64 a channel; None if it varies along other axes."""
-    if content.ndim > rank:
-        return None
-    shape = (1,) * (rank - content.ndim) + content.shape
-    if any(size != 1 for at, size in enumerate(shape) if at != axis) or shape[axis] not in (1, channels):
-        return None
-    return np.broadcast_to(content.reshape(-1), (channels,)).astype(np.float64)
-
-
-def _become_gemm(node: ir.Node) -> bool:
-    """Turn x·W into a Gemm, which has a place for a bias. Gemm takes matrices only."""
-    value = node.inputs[0]
-    if value is None or len(value.shape or ()) != 2:
-        return False
-    node.op_type = "Gemm"
-    return True

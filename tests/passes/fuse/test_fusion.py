@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgekit.ir.run import max_relative, probe, run
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.fuse.stage import fuse_model
+from edgekit.passes.normalise import normalise
 from edgekit.pipeline.child import call
 
 _CHANNELS = 4
@@ -118,6 +120,17 @@ def test_mobilenet_loses_every_batch_norm_pad_and_dropout(build, ops, names) -> 
     assert {"stem", "expand0", "depthwise3", "project2", "logits", "add0", "probabilities"} <= set(names(fused))
     assert {r.name: r.fired for r in records}["fold-affine"] == 14
     assert max(r.max_relative or 0 for r in records) <= 1e-5
+
+
+def test_the_hard_swish_network_of_the_benchmark_loses_half_of_its_nodes(ops) -> None:
+    """`benchmarks/fusion.py` times it; 96 pixels a side are enough to count."""
+    benchmark = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "fusion.py"))
+    model = normalise(benchmark["hard_swish_network"](96))
+    fused, records = apply(model, FUSION, seed=0, until_stable=True)
+    fired = {record.name: record.fired for record in records}
+    assert (fired["fuse-hard-swish"], fired["fold-affine"]) == (35, 52)
+    assert len(fused.graph) <= benchmark["NODES_LIMIT"] * len(model.graph)
+    assert set(ops(fused)) == {"Conv", "HardSwish", "Add", "GlobalAveragePool", "Flatten", "Gemm"}
 
 
 @pytest.fixture
