@@ -169,6 +169,19 @@ def test_sqnr_is_the_ratio_of_powers_and_sees_through_the_softmax():
     assert judge(before, after, spec=single)["logits_sqnr"].artifact == pytest.approx(20, abs=0.6)
 
 
+def test_probabilities_below_the_step_of_a_rounded_reference_count_as_half_of_it():
+    """A softmax in int8 gives 0 for whatever is below 1/512; an artifact that gives 1e-6 there is no worse for it."""
+    logits = 4 * np.random.default_rng(0).standard_normal((200, 10))
+    exact = softmax(logits)
+    rounded = np.rint(exact * 256) / 256
+    blind = judge(rounded, exact, activations={"y": "softmax"})
+    told = judge(rounded, exact, activations={"y": "softmax"}, steps={"y": 1 / 256})
+    assert blind["logits_sqnr"].artifact < 10
+    assert told["logits_sqnr"].artifact > blind["logits_sqnr"].artifact + 6
+    same = judge(exact, exact, activations={"y": "softmax"}, steps={"y": 1 / 256})
+    assert same["logits_sqnr"].artifact > 140
+
+
 def test_raw_outputs_are_judged_by_sqnr_unless_told_otherwise():
     logits = np.random.default_rng(0).standard_normal((50, 7))
     assert list(judge(logits, logits)) == ["sqnr", "sqnr_over_constant"]

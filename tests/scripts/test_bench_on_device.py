@@ -263,6 +263,41 @@ def test_openvino_takes_options_and_an_unknown_one_is_refused(folder: Path) -> N
     assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
 
 
+def test_onnxruntime_runs_a_quantized_network_as_it_is_written(tmp_path: Path) -> None:
+    """Left alone it puts integer kernels in its place, which cut sums off on CPUs without VNNI."""
+    model = quantized_product(tmp_path / "qdq.onnx")
+    as_written, process = bench(f"{model}?session.disable_quant_qdq=1", "--no-timing")
+    assert process.returncode == 0, process.stderr
+    left_alone, _ = bench(model, "--no-timing")
+    ran = [{e["op"] for e in d["artifacts"][0]["account"]["compute"]} for d in (as_written, left_alone)]
+    assert {"DequantizeLinear", "QuantizeLinear"} <= ran[0]
+    assert not {"QLinearMatMul", "MatMulIntegerToFloat"} & ran[0]
+    assert {"QLinearMatMul", "MatMulIntegerToFloat"} & ran[1]
+    document, process = bench(f"{model}?session.other=1", "--no-timing")
+    assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
+
+
+def quantized_product(path: Path) -> Path:
+    """X · W, both by way of int8."""
+    integers = {"z": np.array(0, np.int8), "w": np.ones((8, 4), np.int8)}
+    nodes = [
+        make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        make_node("DequantizeLinear", ["w", "s", "z"], ["v"]),
+        make_node("MatMul", ["d", "v"], ["y"]),
+    ]
+    graph = make_graph(
+        nodes,
+        "product",
+        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8])],
+        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
+        [from_array(np.array(0.1, np.float32), "s"), *(from_array(value, name) for name, value in integers.items())],
+    )
+    model = make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def test_a_question_mark_in_a_path_is_no_option(dense: Path, tmp_path: Path) -> None:
     odd = tmp_path / "what?a=b.onnx"
     odd.write_bytes(dense.read_bytes())

@@ -42,9 +42,9 @@ def quantized_form(source: Model, plan: QuantPlan) -> io.BytesIO:
 
 
 def _reads_input(value: ir.Value | None) -> bool:
-    """Whether a value is an input of the network, in whatever shape."""
+    """Whether a value is an input of the network, in whatever shape, with or without a border of zeros."""
     while value is not None and (node := value.producer()) is not None:
-        if node.op_type not in REARRANGING:
+        if node.op_type not in {*REARRANGING, "Pad"}:
             return False
         value = node.inputs[0]
     return value is not None and value.is_graph_input()

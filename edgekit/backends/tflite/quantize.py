@@ -39,7 +39,7 @@ def quantize(
     keep = _last_softmaxes(content) if io == "float32" else []
     whole = tensors_stored_whole(content) if recorded else ()
     apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, whole=whole, io=io)
-    statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration and samples else None
+    statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
         result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
@@ -76,11 +76,11 @@ def _mended(content: bytes) -> bytes:
     return flatbuffer.write(file)
 
 
-def _statistics(content: bytes, samples: Samples, recorded: Ranges) -> Ranges:
+def _statistics(content: bytes, samples: Samples | None, recorded: Ranges) -> Ranges:
     graph = flatbuffer.read(content).subgraphs[0]
     computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
     missing = {graph.tensors[index].name.decode() for index in computed} - recorded.keys()
-    return {**calibrate(content, samples), **recorded} if missing else recorded
+    return {**calibrate(content, samples), **recorded} if missing and samples else recorded
 
 
 def _last_softmaxes(content: bytes) -> list[str]:

@@ -84,4 +84,5 @@ def _scope(name: str, scopes: Collection[str]) -> str | None:
 
 
 def _range(params: QuantParams) -> dict[str, np.ndarray[Any, Any]]:
-    return {"min": np.full((1, 1), params.low, np.float32), "max": np.full((1, 1), params.high, np.float32)}
+    # In double precision, so that the scale comes back as it was to the last bit.
+    return {"min": np.full((1, 1), params.low), "max": np.full((1, 1), params.high)}

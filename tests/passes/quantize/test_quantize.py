@@ -15,12 +15,13 @@ from onnx import helper, numpy_helper
 
 from edgekit.core.errors import UnsupportedOpError
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model
-from edgekit.ir.quantization import QuantParams, quant_params, recorded_params
+from edgekit.ir.quantization import QuantParams, quant_params, recorded_params, set_quant_params
 from edgekit.ir.run import max_relative, probe, run
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.quantize import Dequantize, float_ends, insert_qdq
 from edgekit.passes.quantize.weights import is_stored_whole, weight_scale
+from tests.passes.fuse.conftest import GraphBuilder
 
 Array = np.ndarray[Any, Any]
 Ends = Mapping[str, tuple[int, list[Any]]]
@@ -156,10 +157,8 @@ def test_fusion_keeps_what_is_recorded() -> None:
     assert after["y"] == before["y"]
 
 
-def test_a_scale_that_is_folded_away_takes_its_record_along(build: Any) -> None:
-    from edgekit.ir.quantization import set_quant_params
-
-    b = build()
+def test_a_scale_that_is_folded_away_takes_its_record_along() -> None:
+    b = GraphBuilder()
     model = b.model(b.op("Mul", b.op("Conv", "x", b.normal(4, 3, 3, 3)), b.positive(4, 1, 1)))
     conv, mul = model.graph
     set_quant_params(conv.outputs[0], QuantParams(0.5, 0))
@@ -242,10 +241,8 @@ def test_weights_that_never_were_int8_get_a_scale_a_channel() -> None:
     assert scale[2] == 1
 
 
-def test_what_is_recorded_reaches_whatever_is_only_rearranged(build: Any) -> None:
-    from edgekit.ir.quantization import set_quant_params
-
-    b = build((4, 2, 2))
+def test_what_is_recorded_reaches_whatever_is_only_rearranged() -> None:
+    b = GraphBuilder((4, 2, 2))
     transposed = b.op("Transpose", "x", perm=[0, 2, 3, 1])
     flat = b.op("Flatten", b.op("Relu", transposed))
     model = b.model(flat)
