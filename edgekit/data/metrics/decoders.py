@@ -52,8 +52,9 @@ def run_decoder(spec: str, function: Decoder, outputs: Arrays) -> list[NDArray[n
     if len(found) != n:
         raise bad_data(f"the decoder {spec} gave boxes for {len(found)} images of {n}", remedy)
     for index, boxes in enumerate(found):
-        if not np.isfinite(boxes).all() or (boxes[:, 5] != np.floor(boxes[:, 5])).any() or (boxes[:, 5] < 0).any():
-            raise bad_data(f"the decoder {spec} gave NaN, infinity or a class below 0 for image {index}", remedy)
+        label = boxes[:, 5]
+        if not np.isfinite(boxes).all() or not ((label == np.floor(label)) & (label >= 0) & (label < 1 << 16)).all():
+            raise bad_data(f"the decoder {spec} gave NaN, infinity or no class of 0..65535 for image {index}", remedy)
     return [boxes[np.argsort(-boxes[:, 4], kind="stable")] for boxes in found]
 
 
