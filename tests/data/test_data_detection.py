@@ -139,6 +139,15 @@ def test_outputs_that_are_no_boxes_are_left_to_their_sqnr():
     assert all("sqnr" in name for name in judge(logits, logits))
 
 
+def test_classes_may_come_before_anchors():
+    """As the boxes and scores that a NonMaxSuppression took."""
+    before, objects = scene(0)
+    moved = {**before, "scores": before["scores"].transpose(0, 2, 1)}
+    specs = (OUTPUTS[0], TensorSpec("scores", (None, 3, 60)))
+    expected = judge(before, before, {"objects": objects})["map"].float
+    assert judge(moved, moved, {"objects": objects}, specs)["map"].float == expected
+
+
 def test_centres_and_sizes_are_boxes_too():
     before, objects = scene(0)
     b = before["boxes"]
