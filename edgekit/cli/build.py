@@ -31,6 +31,9 @@ Example:  edgekit build digits-cnn --target raspberry-pi-5 --target intel-cpu
 
 \b
 Example:  edgekit build model.h5 -t raspberry-pi-4 --data photos/ --normalize 0..1 --max-drop 0.5
+
+\b
+Example:  edgekit build yolo.onnx -t intel-cpu --data boxes.npz --metric edgekit.metrics:yolo
 """
 
 
@@ -59,7 +62,12 @@ def _build(
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Ignore the labels that the data has.")] = False,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", metavar="MODULE:FUNCTION", help="Your own metric: f(outputs, targets) → float."),
+        typer.Option(
+            "--metric",
+            metavar="MODULE:FUNCTION",
+            help="Your own metric, f(outputs, targets) → float, or a decoder of a detector's outputs, like"
+            " edgekit.metrics:yolo. See docs/metrics.md.",
+        ),
     ] = None,
     normalize: Normalize = None,
     resize: Resize = None,

@@ -13,6 +13,7 @@ __all__ = ["OBJECTS", "as_objects"]
 
 # Their name among the targets; the data calls them y_objects.
 OBJECTS = "objects"
+_MOST_CLASSES = 1 << 16
 
 
 def as_objects(values: NDArray[Any], *, count: int, name: str) -> NDArray[np.float32]:
@@ -27,10 +28,15 @@ def as_objects(values: NDArray[Any], *, count: int, name: str) -> NDArray[np.flo
     boxes = values.astype(np.float32)
     real = boxes[..., 4] != -1
     fine = np.isfinite(boxes).all(axis=2) & (boxes[..., 4] == np.floor(boxes[..., 4])) & (boxes[..., 4] >= 0)
+    fine &= boxes[..., 4] < _MOST_CLASSES
     fine &= (boxes[..., 2:4] >= boxes[..., :2]).all(axis=2)
     bad = np.flatnonzero((real & ~fine).any(axis=1))
     if len(bad):
-        raise bad_data(f"{name}: row {bad[0]} has NaN, a class below -1, or a box that ends before it begins", rule)
+        raise bad_data(
+            f"{name}: row {bad[0]} has NaN, a class below -1 or above {_MOST_CLASSES - 1}, or a box that ends before it"
+            " begins",
+            rule,
+        )
     if not real.any():
         raise bad_data(f"{name} holds no object", "Add images with objects in them.")
     boxes[~real] = (0, 0, 0, 0, -1)

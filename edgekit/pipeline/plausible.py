@@ -20,8 +20,7 @@ def check_baseline(job: Job) -> None:
     """
     targets = job.targets("report") if "report" in job.data.splits else None
     for name, labels in (targets or {}).items():
-        answers = job.reference("report")[name]
-        if labels.dtype.kind == "i" and near_chance(answers, labels):
+        if labels.dtype.kind == "i" and near_chance(answers := job.reference("report")[name], labels):
             accuracy = 100 * float(np.mean(answers.reshape(len(labels), -1).argmax(axis=1) == labels))
             raise InvalidInputError(
                 f"the float model is right on {accuracy:.1f} % of {len(labels)} samples, which is chance:"

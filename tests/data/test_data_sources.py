@@ -195,10 +195,106 @@ def test_a_single_score_takes_classes_or_values(tmp_path):
     assert values.targets["value"].dtype == np.float32
 
 
+def test_the_only_array_that_fits_is_the_input_whatever_it_is_called(tmp_path):
+    """Frames of audio with the names that another tool gave them."""
+    frames = TensorSpec("features", (None, 30, 1, 40))
+    specs = np.random.default_rng(0).normal(size=(6, 30, 40))
+    np.savez(tmp_path / "d.npz", specs=specs, labels=np.arange(6) % 3, weights=np.ones(6))
+    source = open_source(str(tmp_path / "d.npz"), request(frames))
+    np.testing.assert_allclose(source.read(4)["features"], specs[4][:, None, :], rtol=1e-6)
+    np.testing.assert_array_equal(source.targets["scores"], np.arange(6) % 3)
+    assert any("'specs' is taken as 'x'" in note for note in source.notes)
+    assert any("'labels' is taken as 'y'" in note for note in source.notes)
+
+
+def test_frames_of_audio_are_no_image(tmp_path):
+    refused(write_images(tmp_path), request(TensorSpec("features", (None, 30, 1, 40))), "images can't feed")
+
+
+BOXES = (TensorSpec("boxes", (None, 9, 4)), TensorSpec("scores", (None, 9, 2)))
+OBJECT = [[0.1, 0.1, 0.4, 0.5, 1], [0, 0, 0, 0, -1]]
+
+
+def test_true_boxes_come_under_a_name_of_their_own(tmp_path):
+    np.savez(tmp_path / "d.npz", x=ROWS[:2], y_objects=np.array([OBJECT, OBJECT[::-1]]))
+    source = open_source(str(tmp_path / "d.npz"), request(outputs=BOXES))
+    assert source.targets["objects"].shape == (2, 2, 5)
+    assert source.classes is None
+
+
+@pytest.mark.parametrize(
+    ("objects", "match"),
+    [
+        (np.zeros((2, 4)), "shape"),
+        (np.zeros((3, 1, 5)), "for 2 samples"),
+        (np.full((2, 1, 5), -1.0), "holds no object"),
+        (np.array([OBJECT, [[0.4, 0.1, 0.1, 0.5, 1], OBJECT[1]]]), "row 1 has .* ends before it begins"),
+        (np.array([OBJECT, [[np.nan, 0.1, 0.4, 0.5, 1], OBJECT[1]]]), "row 1 has NaN"),
+        (np.array([OBJECT, [[0.1, 0.1, 0.4, 0.5, -2], OBJECT[1]]]), "row 1 has .*class below -1"),
+        (np.array([OBJECT, [[0.1, 0.1, 0.4, 0.5, 1e9], OBJECT[1]]]), "row 1 has .*above 65535"),
+    ],
+)
+def test_bad_true_boxes(tmp_path, objects, match):
+    np.savez(tmp_path / "d.npz", x=ROWS[:2], y_objects=objects)
+    refused(tmp_path / "d.npz", request(outputs=BOXES), match)
+
+
+PIXELS = np.arange(2 * 4 * 6).reshape(2, 4, 6) % 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "maps"),
+    [
+        (TensorSpec("masks", (None, 4, 6, 3), layout=Layout.NHWC), PIXELS),
+        (TensorSpec("masks", (None, 3, 4, 6), layout=Layout.NCHW), PIXELS.astype(np.float32)),
+        (TensorSpec("masks", (None, 3, 4, 6)), PIXELS[:, None]),
+        (TensorSpec("masks", (None, 4, 6, 3)), PIXELS[..., None].astype(np.uint8)),
+        (TensorSpec("masks", (None, 4, 6, 3)), np.eye(3)[PIXELS]),
+        (TensorSpec("masks", (None, 3, 4, 6)), np.eye(3)[PIXELS].transpose(0, 3, 1, 2)),
+    ],
+)
+def test_label_maps_in_each_of_their_forms(tmp_path, spec, maps):
+    np.savez(tmp_path / "d.npz", x=ROWS[:2], y=maps)
+    targets = open_source(str(tmp_path / "d.npz"), request(outputs=(spec,))).targets["masks"]
+    assert targets.dtype == np.uint8
+    np.testing.assert_array_equal(targets, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("maps", "match"),
+    [
+        (PIXELS + 1, "label 3 in row 0.*tells 3 classes a pixel"),
+        (PIXELS - 1, "label -1 in row 0"),
+        (PIXELS * 0, "all pixels are of class 0"),
+        (PIXELS * 0 + 255, "no pixel counts"),
+        (PIXELS[:, ::2, ::2], "has shape"),
+        (np.where(PIXELS == 1, np.nan, 0.0), "NaN"),
+    ],
+)
+def test_bad_label_maps(tmp_path, maps, match):
+    np.savez(tmp_path / "d.npz", x=ROWS[:2], y=maps)
+    spec = TensorSpec("masks", (None, 4, 6, 3), layout=Layout.NHWC)
+    error = refused(tmp_path / "d.npz", request(outputs=(spec,)), match)
+    if match == "has shape":
+        assert "(4, 6): scale them" in error.remedy
+
+
+def test_values_of_an_image_in_an_image_stay_values(tmp_path):
+    depth = np.random.default_rng(0).uniform(0, 9, (2, 4, 6))
+    np.savez(tmp_path / "d.npz", x=ROWS[:2], y=depth)
+    targets = open_source(str(tmp_path / "d.npz"), request(outputs=(TensorSpec("depth", (None, 4, 6, 1)),))).targets
+    assert targets["depth"].dtype == np.float32
+    assert targets["depth"].shape == (2, 4, 6, 1)
+
+
 @pytest.mark.parametrize(
     ("arrays", "match"),
     [
-        ({"images": ROWS}, "lacks the key 'x': it holds 'images'"),
+        (
+            {"images": ROWS, "more": ROWS},
+            r"lacks the key 'x': it holds images \(\d+, 3\), more \(\d+, 3\), .* \(n, 3\)",
+        ),
+        ({"images": np.zeros((4, 5))}, r"lacks the key 'x': it holds images \(4, 5\), the model wants \(n, 3\)"),
         ({"x": np.zeros((0, 3))}, "holds no samples"),
         ({"x": np.zeros((4, 5))}, r"shape \(5,\), the model wants \(3,\)"),
         ({"x": np.float32(3)}, "one number"),

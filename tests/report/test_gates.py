@@ -163,3 +163,38 @@ def test_a_larger_drop_lets_more_error_power_through(rare):
     metrics = fidelity(softmax(rare), softmax(0.82 * rare))  # 15 dB
     assert judge(GateSection(max_drop=1), evidence(metrics=metrics))[1] == 4
     assert judge(GateSection(max_drop=4), evidence(metrics=metrics))[1] == 0
+
+
+def _without_labels(name: str, value: float, boxes: float | None = None) -> tuple[Metric, ...]:
+    """A figure of agreement, a sound SQNR, and how many boxes the float model found."""
+    figures = [
+        Metric(name, "points", True, "report", 50, None, value, ci95=(value - 1, value + 1)),
+        Metric("sqnr", "dB", True, "report", 50, None, 30.0),
+        Metric("sqnr_over_constant", "dB", True, "report", 50, None, 20.0),
+    ]
+    return (*figures, Metric("boxes", "boxes", True, "report", 50, boxes, boxes, 0.0)) if boxes else tuple(figures)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "gate", "holds"),
+    [
+        (_without_labels("mask_agreement", 97), "min-mask-agreement", True),
+        (_without_labels("mask_agreement", 95), "min-mask-agreement", False),
+        (_without_labels("box_agreement", 96, boxes=40), "min-box-agreement", True),
+        (_without_labels("box_agreement", 94, boxes=40), "min-box-agreement", False),
+        (_without_labels("box_agreement", 50, boxes=7), "min-box-agreement", None),
+    ],
+)
+def test_masks_and_boxes_of_the_float_model_are_gated(metrics, gate, holds):
+    gates, code = judge(GateSection(), evidence(metrics=metrics))
+    assert (gates[0].name, gates[0].passed, code) == (gate, holds, 4 if holds is False else 0)
+    assert passed(gates, code) is holds
+    assert inside_accuracy(metrics, None) is (holds is True)
+    if holds is None:
+        assert "finds 7 boxes" in gates[0].note
+        assert judge(GateSection(max_drop=1), evidence(metrics=metrics))[1] == 12
+
+
+def test_a_larger_drop_lets_more_masks_and_boxes_differ():
+    assert judge(GateSection(max_drop=2), evidence(metrics=_without_labels("mask_agreement", 93)))[1] == 0
+    assert judge(GateSection(max_drop=2), evidence(metrics=_without_labels("box_agreement", 91, boxes=40)))[1] == 0

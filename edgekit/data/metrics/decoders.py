@@ -52,17 +52,18 @@ def run_decoder(spec: str, function: Decoder, outputs: Arrays) -> list[NDArray[n
     if len(found) != n:
         raise bad_data(f"the decoder {spec} gave boxes for {len(found)} images of {n}", remedy)
     for index, boxes in enumerate(found):
-        if not np.isfinite(boxes).all() or (boxes[:, 5] != np.floor(boxes[:, 5])).any() or (boxes[:, 5] < 0).any():
-            raise bad_data(f"the decoder {spec} gave NaN, infinity or a class below 0 for image {index}", remedy)
+        label = boxes[:, 5]
+        if not np.isfinite(boxes).all() or not ((label == np.floor(label)) & (label >= 0) & (label < 1 << 16)).all():
+            raise bad_data(f"the decoder {spec} gave NaN, infinity or no class of 0..65535 for image {index}", remedy)
     return [boxes[np.argsort(-boxes[:, 4], kind="stable")] for boxes in found]
 
 
 def plain_detector(outputs: Sequence[TensorSpec], reference: Arrays) -> Decoder | None:
     """The decoder of a network whose outputs need none, or None.
 
-    That is: one output of boxes (n, anchors, 4), as corners or as centre and size, and one of as many scores
-    (n, anchors, classes) within 0..1. Scores that add up to 1 have the background in front. Offsets from anchors are no
-    boxes: their anchors are in no file.
+    That is: one output of boxes (n, anchors, 4), as corners or as centre and size, and one of as many scores within
+    0..1, (n, anchors, classes), or (n, classes, anchors) as ONNX's NonMaxSuppression takes them. Scores that add up to
+    1 have the background in front. Offsets from anchors are no boxes: their anchors are in no file.
 
     Args:
         outputs: the model's outputs.
@@ -71,26 +72,32 @@ def plain_detector(outputs: Sequence[TensorSpec], reference: Arrays) -> Decoder 
     pair = _boxes_and_scores(outputs)
     if pair is None:
         return None
-    (boxes, scores), corners = pair, _are_corners(reference[pair[0]])
-    values = reference[scores]
+    boxes, scores, first_axis = pair
+    corners = _are_corners(reference[boxes])
+
+    def scored(answers: Arrays) -> NDArray[Any]:
+        return answers[scores].transpose(0, 2, 1) if first_axis else answers[scores]
+
+    values = scored(reference)
     if corners is None or not ((values >= 0) & (values <= 1)).all():
         return None
-    first = int(values.shape[2] > 1 and np.allclose(values.sum(axis=2), 1, atol=1e-3))
+    background = int(values.shape[2] > 1 and np.allclose(values.sum(axis=2), 1, atol=1e-3))
 
     def decode(answers: Arrays) -> Found:
         found = answers[boxes] if corners else from_centres(answers[boxes])
-        return non_maximum_suppression(found, answers[scores][..., first:])
+        return non_maximum_suppression(found, scored(answers)[..., background:])
 
     return decode
 
 
-def _boxes_and_scores(outputs: Sequence[TensorSpec]) -> tuple[str, str] | None:
+def _boxes_and_scores(outputs: Sequence[TensorSpec]) -> tuple[str, str, bool] | None:
+    """The names of the two, and whether the scores have their classes before their anchors."""
     rows = [spec for spec in outputs if len(spec.shape) == 3]
     pairs = [
-        (boxes.name, scores.name)
+        (boxes.name, scores.name, boxes.shape[1] != scores.shape[1])
         for boxes in rows
         for scores in rows
-        if boxes is not scores and boxes.shape[2] == 4 and boxes.shape[1] == scores.shape[1]
+        if boxes is not scores and boxes.shape[2] == 4 and boxes.shape[1] in scores.shape[1:]
     ]
     return pairs[0] if len(pairs) == 1 else None
 

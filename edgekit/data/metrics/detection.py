@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data.metrics.boxes import Found, hits, overlaps
 from edgekit.data.metrics.figure import Figure
-from edgekit.data.metrics.intervals import bootstrap
+from edgekit.data.metrics.intervals import bootstrap, bootstrap_all
 
 __all__ = ["COCO_THRESHOLDS", "box_agreement_figures", "detection_figures", "mean_average_precision"]
 
@@ -41,27 +40,26 @@ def mean_average_precision(
     return float(_matched(found, objects, thresholds).precision(np.ones(len(found))).mean())
 
 
-def detection_figures(before: Found, after: Found, objects: NDArray[np.float32], *, seed: int) -> list[Figure]:
+def detection_figures(first: Found, second: Found, objects: NDArray[np.float32], *, seed: int) -> list[Figure]:
     """Mean average precision over COCO's overlaps (`map`, which is gated), and at an overlap of 0.5.
 
     Args:
-        before, after: the float model's and the artifact's boxes, as for `mean_average_precision`.
+        first, second: the float model's and the artifact's boxes, as for `mean_average_precision`.
         objects: the truth.
         seed: of the bootstrap.
     """
     n = len(objects)
-    pair = _matched(before, objects, COCO_THRESHOLDS), _matched(after, objects, COCO_THRESHOLDS)
+    pair = _matched(first, objects, COCO_THRESHOLDS), _matched(second, objects, COCO_THRESHOLDS)
 
-    def drops(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        weights = np.bincount(rows, minlength=n).astype(np.float64)
-        return pair[0].precision(weights) - pair[1].precision(weights)
+    def values(matched: _Matched, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        precision = matched.precision(np.bincount(rows, minlength=n).astype(np.float64))
+        return np.array([precision.mean(), precision[0]])
 
-    values = [matched.precision(np.ones(n)) for matched in pair]
-    overall = bootstrap(lambda rows: float(drops(rows).mean()), n, seed=seed)
-    half = bootstrap(lambda rows: float(drops(rows)[0]), n, seed=seed)
+    intervals = bootstrap_all(lambda rows: values(pair[0], rows) - values(pair[1], rows), n, seed=seed)
+    floats, artifacts = (values(matched, np.arange(n)) for matched in pair)
     return [
-        Figure("map", "points", n, float(values[1].mean()), float(values[0].mean()), overall),
-        Figure("map50", "points", n, float(values[1][0]), float(values[0][0]), half),
+        Figure(name, "points", n, float(after), float(before), interval)
+        for name, after, before, interval in zip(("map", "map50"), artifacts, floats, intervals, strict=True)
     ]
 
 
@@ -118,50 +116,51 @@ def _share(part: float, whole: float) -> float:
 
 @dataclass(frozen=True)
 class _Matched:
-    """Every found box of all images, the best first, with what it hit.
+    """The found boxes of all images by class, the best first, with what they hit.
 
     Attributes:
-        image, label: of each box, (d,).
-        right: (thresholds, d).
+        image: of each class which image each box is in, (d,).
+        right: of each class (thresholds, d).
         truths: how many objects of each class an image has, (n, classes).
     """
 
-    image: NDArray[np.int64]
-    label: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    image: Sequence[NDArray[np.int64]]
+    right: Sequence[NDArray[np.bool_]]
     truths: NDArray[np.int64]
 
     def precision(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The average precision at each threshold in points, each image counted `weights` (n,) times."""
         objects = weights @ self.truths
-        present = np.flatnonzero(objects)
-        curves = [self._curve(label, weights, objects[label]) for label in present]
-        return 100 * np.mean(curves, axis=0) if curves else np.zeros(len(self.right))
-
-    def _curve(self, label: Any, weights: NDArray[np.float64], objects: float) -> NDArray[np.float64]:
-        own = self.label == label
-        each = weights[self.image[own]]
-        right = np.cumsum(self.right[:, own] * each, axis=1)
-        taken = np.maximum(np.cumsum(each), np.finfo(float).tiny)
-        # The best precision at this recall or a higher one (Everingham et al. 2010, section 4.2).
-        precision = np.maximum.accumulate((right / taken)[:, ::-1], axis=1)[:, ::-1]
-        return np.array([_interpolated(r, p) for r, p in zip(right / objects, precision, strict=True)])
+        curves = [
+            _precision(right, weights[image], count)
+            for image, right, count in zip(self.image, self.right, objects, strict=True)
+            if count
+        ]
+        return 100 * np.mean(curves, axis=0) if curves else np.zeros(len(self.right[0]))
 
 
-def _interpolated(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    places = np.searchsorted(recall, _RECALLS - 1e-12)
-    return float(np.append(precision, 0.0)[places].mean())
+def _precision(right: NDArray[np.bool_], weights: NDArray[np.float64], objects: float) -> NDArray[np.float64]:
+    """The interpolated average precision of one class at each threshold, 0..1."""
+    hit = np.cumsum(right * weights, axis=1)
+    taken = np.maximum(np.cumsum(weights), np.finfo(float).tiny)
+    # The best precision at this recall or a higher one (Everingham et al. 2010, section 4.2).
+    precision = np.maximum.accumulate((hit / taken)[:, ::-1], axis=1)[:, ::-1]
+    curves = zip(hit / objects, precision, strict=True)
+    return np.array([np.append(best, 0.0)[np.searchsorted(recall, _RECALLS - 1e-12)].mean() for recall, best in curves])
 
 
 def _matched(found: Found, objects: NDArray[np.float32], thresholds: Sequence[float]) -> _Matched:
     truths = [image[image[:, 4] >= 0] for image in objects.astype(np.float64)]
     limits = np.asarray(thresholds, np.float64)
-    right = [hits(boxes, truth, limits) for boxes, truth in zip(found, truths, strict=True)]
-    everything = np.concatenate([boxes.reshape(-1, 6) for boxes in found])
-    classes = int(max(everything[:, 5].max(initial=-1), objects[..., 4].max(initial=-1))) + 1
-    image = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
-    order = np.argsort(-everything[:, 4], kind="stable")
-    counts = [np.bincount(truth[:, 4].astype(np.int64), minlength=classes) for truth in truths]
+    right = np.concatenate([hits(b, truth, limits) for b, truth in zip(found, truths, strict=True)], axis=1)
+    boxes = np.concatenate([image.reshape(-1, 6) for image in found])
+    image = np.repeat(np.arange(len(found)), [len(b) for b in found])
+    classes = int(max(boxes[:, 5].max(initial=-1), objects[..., 4].max(initial=-1))) + 1
+    # By class, then by score, the best first.
+    order = np.lexsort((-boxes[:, 4], boxes[:, 5]))
+    ends = np.searchsorted(boxes[order, 5], np.arange(1, classes))
     return _Matched(
-        image[order], everything[order, 5].astype(np.int64), np.concatenate(right, axis=1)[:, order], np.array(counts)
+        np.split(image[order], ends),
+        np.split(right[:, order], ends, axis=1),
+        np.array([np.bincount(truth[:, 4].astype(np.int64), minlength=classes) for truth in truths]),
     )

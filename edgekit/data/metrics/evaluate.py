@@ -142,7 +142,7 @@ def _own_figures(  # noqa: PLR0917 - all that is known of an output, once
     """Without labels: what the output means, its numbers tell."""
     if activation and class_count(spec) == (2 if activation == "sigmoid" else before[0].size):
         return agreement_figures(before, after)
-    if echoed is not None and (figures := reconstruction_figures(before, after, echoed)):
+    if axis is None and echoed is not None and (figures := reconstruction_figures(before, after, echoed)):
         return figures
     if axis is None and activation == "sigmoid" and before.ndim == 4:
         axis = next((axis for axis in (3, 1) if before.shape[axis] == 1), None)

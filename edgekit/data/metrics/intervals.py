@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Interval", "bootstrap", "mean_of_proportions", "paired_mean", "paired_proportions", "resolved",
+    "Interval", "bootstrap", "bootstrap_all", "mean_of_proportions", "paired_mean", "paired_proportions", "resolved",
     "samples_to_settle", "wilson",
 ]  # fmt: skip
 
@@ -78,12 +78,19 @@ def bootstrap(
     Returns:
         None for fewer than two samples.
     """
+    return bootstrap_all(lambda rows: np.array([statistic(rows)]), n, seed=seed, resamples=resamples)[0]
+
+
+def bootstrap_all(
+    statistics: Callable[[NDArray[np.int64]], NDArray[np.float64]], n: int, *, seed: int, resamples: int = 200
+) -> list[Interval | None]:
+    """`bootstrap` for several statistics that come from one computation, on the same resamples."""
+    estimates = statistics(np.arange(n))
     if n < 2:
-        return None
+        return [None] * len(estimates)
     rng = np.random.default_rng(seed)
-    spread = float(np.std([statistic(rng.integers(0, n, n)) for _ in range(resamples)], ddof=1))
-    estimate = statistic(np.arange(n))
-    return estimate - _Z * spread, estimate + _Z * spread
+    halves = _Z * np.std([statistics(rng.integers(0, n, n)) for _ in range(resamples)], axis=0, ddof=1)
+    return [(float(e - half), float(e + half)) for e, half in zip(estimates, halves, strict=True)]
 
 
 def resolved(estimate: float, interval: Interval | None, limit: float) -> bool | None:
