@@ -82,7 +82,7 @@ def _build(
 
 @pytest.mark.parametrize(
     ("model", "states", "targets"),
-    [("lstm", _LSTM, _BOTH), ("gru", _GRU, _BOTH), ("operators", _TORCH, ["intel-cpu"])],
+    [("lstm", _LSTM, _BOTH), ("gru", _GRU, _BOTH), ("operators", _TORCH, _BOTH)],
 )
 def test_a_float_artifact_answers_whole_sequences_as_the_model_does(
     home: Path, model: str, states: dict[str, str], targets: Sequence[str]
