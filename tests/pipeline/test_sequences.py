@@ -135,6 +135,13 @@ def test_an_int8_build_is_judged_on_every_step_and_its_folder_replays(home: Path
         assert len({line.partition("(1, 16)")[2] for line in lines}) == 5  # the state moves on
 
 
+def test_a_state_with_its_layers_in_front_is_calibrated_whole(home: Path) -> None:
+    report = _build(home, "operators", _TORCH, "operators-int8", precision={"precision": "int8"})
+    for target in report.targets:
+        assert target.error is None
+        assert {metric.name for metric in target.metrics} == {"sqnr", "sqnr_over_constant"}
+
+
 def test_a_golden_answer_that_is_not_the_builds_is_found(home: Path, edgekit: Cli, tmp_path: Path) -> None:
     """Were the state not fed back, only the first step of each sequence would be right."""
     report = _build(home, "gru", _GRU, "replayed", ["intel-cpu"], precision={"precision": "fp32"})
