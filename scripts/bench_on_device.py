@@ -820,18 +820,18 @@ def read_samples(session: Session, source: str) -> list[np.ndarray[Any, Any]]:
             "%s can't be read: %s" % (source, one_line(error)), "your data", "Write it with numpy.savez."
         ) from error
     names = [tensor.name for tensor in session.inputs]
-    for index in session.states:
-        if names[index] not in arrays and arrays:
-            count = len(next(iter(arrays.values())))
-            arrays[names[index]] = np.zeros((count, *sample_shape(session, index)), np.float32)
-    if not set(names) <= set(arrays):
-        if len(arrays) != len(names):
+    needed = [name for index, name in enumerate(names) if name in arrays or index not in session.states]
+    if not set(needed) <= set(arrays):
+        if len(arrays) != len(needed):
             raise invalid(
-                "%s has %s, the artifact takes %s" % (source, ", ".join(arrays) or "nothing", ", ".join(names)),
+                "%s has %s, the artifact takes %s" % (source, ", ".join(arrays) or "nothing", ", ".join(needed)),
                 "your data",
                 "Give one array an input.",
             )
-        arrays = dict(zip(names, arrays.values()))
+        arrays = dict(zip(needed, arrays.values()))
+    for index in session.states:
+        zeros = np.zeros((len(np.atleast_1d(arrays[needed[0]])), *sample_shape(session, index)), np.float32)
+        arrays.setdefault(names[index], zeros)
     ordered = [arrays[name] for name in names]
     for index, (tensor, array) in enumerate(zip(session.inputs, ordered)):
         axes = ["N", "steps"] if session.states and index not in session.states else ["N"]

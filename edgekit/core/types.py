@@ -300,14 +300,17 @@ class Gate:
 def permutation(source: Layout, target: Layout, rank: int) -> tuple[int, ...]:
     """The axes for `numpy.transpose` that bring an array of `rank` axes from layout `source` to layout `target`.
 
+    Axes that an array has more than the layouts name stand in front, and stay there.
+
     Raises:
         ValueError: the two layouts do not name the same axes.
     """
     if source is target:
         return tuple(range(rank))
-    if sorted(source.value) != sorted(target.value) or len(target.value) != rank:
+    more = rank - len(target.value)
+    if sorted(source.value) != sorted(target.value) or more < 0:
         raise ValueError(f"{rank} axes of {source} can't be ordered as {target}")
-    return tuple(source.value.index(axis) for axis in target.value)
+    return (*range(more), *(more + source.value.index(axis) for axis in target.value))
 
 
 def to_json(value: Any) -> Any:

@@ -15,6 +15,7 @@ and both have one shape and type. An output in the shape of an input is no such 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
@@ -58,7 +59,7 @@ def check_states(model: Model, declared: Declared) -> None:
     missing = likely_states(model, declared)
     if missing:
         pairs = ", ".join(f"{source!r} → {target!r}" for source, target in missing)
-        flags = " ".join(f"--state {source}={target}" for source, target in (*declared.items(), *missing))
+        flags = " ".join(f"--state {shlex.quote(f'{a}={b}')}" for a, b in (*declared.items(), *missing))
         raise InvalidInputError(
             f"the model carries state from step to step ({pairs}), and nothing declares it",
             blame="your command or recipe",
@@ -99,12 +100,12 @@ def likely_states(model: Model, declared: Mapping[str, str] | None = None) -> St
 
 
 def _check_declared(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], declared: Mapping[str, str]) -> None:
-    by_name = {spec.name: spec for spec in inputs}, {spec.name: spec for spec in outputs}
+    taken, given = {spec.name: spec for spec in inputs}, {spec.name: spec for spec in outputs}
     for source, target in declared.items():
-        for name, side, known in ((source, "input", by_name[0]), (target, "output", by_name[1])):
+        for name, side, known in ((source, "input", taken), (target, "output", given)):
             if name not in known:
                 raise _wrong(source, target, f"there is no {side} {name!r}, only {', '.join(map(repr, known))}")
-        before, after = by_name[0][source], by_name[1][target]
+        before, after = taken[source], given[target]
         if (before.shape, before.dtype) != (after.shape, after.dtype):
             told = (f"{_sizes(spec)} {spec.dtype}" for spec in (before, after))
             raise _wrong(source, target, "the input is {}, the output {}".format(*told))

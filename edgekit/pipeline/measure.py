@@ -191,18 +191,11 @@ def _arranged(store: Store, samples: Samples, artifact: Artifact, model: SourceM
 
 
 def rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[TensorSpec]) -> Arrays:
-    """The arrays of `source` under the names and in the layouts of `target`; the two go pair by pair.
-
-    Arrays of sequences have more axes than their spec, in front.
-    """
-
-    def axes(given: TensorSpec, wanted: TensorSpec) -> tuple[int, ...]:
-        more = max(0, arrays[given.name].ndim - len(given.shape))
-        order = permutation(given.layout, wanted.layout, arrays[given.name].ndim - more)
-        return (*range(more), *(more + axis for axis in order))
-
+    """The arrays of `source` under the names and in the layouts of `target`; the two go pair by pair."""
     return {
-        wanted.name: np.ascontiguousarray(arrays[given.name].transpose(axes(given, wanted)))
+        wanted.name: np.ascontiguousarray(
+            arrays[given.name].transpose(permutation(given.layout, wanted.layout, arrays[given.name].ndim))
+        )
         for given, wanted in zip(source, target, strict=True)
     }
 

@@ -63,6 +63,8 @@ def test_every_exit_code_belongs_to_one_error():
 def test_permutation_brings_one_layout_to_another():
     assert permutation(Layout.NCHW, Layout.NHWC, 4) == (0, 2, 3, 1)
     assert permutation(Layout.ND, Layout.ND, 3) == (0, 1, 2)
+    # The images of a sequence have one axis more.
+    assert permutation(Layout.NCHW, Layout.NHWC, 5) == (0, 1, 3, 4, 2)
     with pytest.raises(ValueError, match="can't be ordered"):
         permutation(Layout.NC, Layout.NHWC, 4)
 

@@ -82,7 +82,7 @@ def _build(
 
 @pytest.mark.parametrize(
     ("model", "states", "targets"),
-    [("lstm", _LSTM, _BOTH), ("gru", _GRU, _BOTH), ("operators", _TORCH, ["intel-cpu"])],
+    [("lstm", _LSTM, _BOTH), ("gru", _GRU, _BOTH), ("operators", _TORCH, _BOTH)],
 )
 def test_a_float_artifact_answers_whole_sequences_as_the_model_does(
     home: Path, model: str, states: dict[str, str], targets: Sequence[str]
@@ -133,6 +133,13 @@ def test_an_int8_build_is_judged_on_every_step_and_its_folder_replays(home: Path
         lines = [line for line in told.splitlines() if " c_out (1, 16)" in line]
         assert len(lines) == 5
         assert len({line.partition("(1, 16)")[2] for line in lines}) == 5  # the state moves on
+
+
+def test_a_state_with_its_layers_in_front_is_calibrated_whole(home: Path) -> None:
+    report = _build(home, "operators", _TORCH, "operators-int8", precision={"precision": "int8"})
+    for target in report.targets:
+        assert target.error is None
+        assert {metric.name for metric in target.metrics} == {"sqnr", "sqnr_over_constant"}
 
 
 def test_a_golden_answer_that_is_not_the_builds_is_found(home: Path, edgekit: Cli, tmp_path: Path) -> None:

@@ -342,7 +342,8 @@ def test_a_state_goes_from_step_to_step_and_starts_anew_with_each_sequence(
     cell: Path, folder: Path, runtime: str
 ) -> None:
     x = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)  # the last batch is short
-    inputs, outputs = save_npz(folder / "sequences.npz", x=x), folder / f"{runtime}.npz"
+    # The one array that is not a state goes by its order, too.
+    inputs, outputs = save_npz(folder / "sequences.npz", features=x), folder / f"{runtime}.npz"
     state = ["--state", "h=h_out", "--runtime", runtime]
     document, process = bench(cell, "--inputs", inputs, "--outputs", outputs, *state, "--runs", 2)
     assert process.returncode == 0, process.stderr

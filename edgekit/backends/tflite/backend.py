@@ -145,7 +145,7 @@ def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
                 remedy="Give one array for each input of the model, samples first: edgekit inspect MODEL lists them.",
             )
     return {
-        spec.name: samples[spec.name].transpose(permutation(spec.layout, own.layout, len(own.shape)))
+        spec.name: samples[spec.name].transpose(permutation(spec.layout, own.layout, samples[spec.name].ndim))
         for spec, own in zip(model.inputs, baseline.inputs, strict=True)
     }
 
