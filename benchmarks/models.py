@@ -67,18 +67,30 @@ def prepare(shared: Path, home: Path) -> dict[str, tuple[Path, dict[str, str]]]:
         with tarfile.open(shared / f"{name}.tar.gz") as archive:
             archive.extractall(home, filter="data")
     images = sorted((home / "test").rglob("*.jpg"))
-    noise = home / "noise.npz"
-    np.savez(noise, x=np.random.default_rng(0).normal(-20, 10, (600, 640)).astype(np.float32))
-    tiny = shared / "mlperf_tiny_models"
+    tiny, hands = shared / "mlperf_tiny_models", shared / "hand_gesture"
+    photos = {"train": str(home / "train"), "eval": str(home / "test")}
+    flat = {"data": _flat(home / "flat", images), "normalize": "0..1"}
     return {
-        "ResNet-8": (tiny / "pretrainedResnet.h5", {"train": str(home / "train"), "eval": str(home / "test")}),
-        "VWW": (tiny / "vww_96.h5", {"data": _flat(home / "flat", images), "normalize": "0..1"}),
-        "ad01": (tiny / "ad01.h5", {"data": str(noise)}),
+        "ResNet-8": (tiny / "pretrainedResnet.h5", photos),
+        "ResNet-8 .tflite": (tiny / "pretrainedResnet.tflite", photos),
+        "VWW": (tiny / "vww_96.h5", flat),
+        "VWW .tflite": (tiny / "vww_96_float.tflite", flat),
+        "ad01": (tiny / "ad01.h5", {"data": _noise(home / "spectra.npz", (640,), mean=-20)}),
+        "DS-CNN": (tiny / "kws_ref_model", {"data": _noise(home / "cepstra.npz", (49, 10, 1), mean=0)}),
+        "wake word": (tiny / "str_ww_ref_model.h5", {"data": str(tiny / "calibration_samples.npz")}),
+        "keypoints": (hands / "keypoint_classifier.hdf5", {"data": str(hands / "keypoint.csv")}),
+        "point history": (hands / "point_history_classifier.hdf5", {"data": str(hands / "point_history.csv")}),
         "ultraface": (
             shared / "ultraface" / "version-slim-320_simplified.onnx",
             {"data": _flat(home / "few", images[::25]), "normalize": "-1..1"},
         ),
     }
+
+
+def _noise(path: Path, shape: tuple[int, ...], *, mean: float) -> str:
+    """600 samples of noise of a spread of 10, for models whose own data is not at hand."""
+    np.savez(path, x=np.random.default_rng(0).normal(mean, 10, (600, *shape)).astype(np.float32))
+    return str(path)
 
 
 def _flat(folder: Path, images: list[Path]) -> str:

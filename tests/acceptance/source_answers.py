@@ -16,7 +16,8 @@ def main(source: Path, golden_file: Path) -> None:
     golden = np.load(golden_file)
     inputs = [golden[name] for name in golden.files if name.startswith("input:")]
     given = [golden[name] for name in golden.files if name.startswith("output:")]
-    wanted = _onnx(source, inputs) if source.suffix == ".onnx" else _keras(source, inputs)
+    read = {".onnx": _onnx, ".tflite": _tflite, "": _savedmodel}.get(source.suffix, _keras)
+    wanted = read(source, inputs)
     print(json.dumps([_difference(a, b) for a, b in zip(given, wanted, strict=True)]))
 
 
@@ -41,6 +42,32 @@ def _keras(source: Path, inputs: list[Any]) -> list[Any]:
         model = tf_keras.models.load_model(source, compile=False)
     answers = model(*inputs)
     return [np.asarray(answer) for answer in (answers if isinstance(answers, list | tuple) else [answers])]
+
+
+def _tflite(source: Path, inputs: list[Any]) -> list[Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(source))
+    interpreter.allocate_tensors()
+    (given,), wanted = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = []
+    for sample in inputs[0]:
+        interpreter.set_tensor(given["index"], sample[None])
+        interpreter.invoke()
+        answers.append([interpreter.get_tensor(output["index"]) for output in wanted])
+    return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+
+def _savedmodel(source: Path, inputs: list[Any]) -> list[Any]:
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], str(source)).signature_def["serving_default"]
+        feeds = {
+            info.name: value.reshape(-1, *(size.size for size in info.tensor_shape.dim[1:]))
+            for info, value in zip(signature.inputs.values(), inputs, strict=True)
+        }
+        return list(session.run([info.name for info in signature.outputs.values()], feeds))
 
 
 def _difference(given: Any, wanted: Any) -> float:

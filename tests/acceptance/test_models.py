@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.acceptance
 
 _TARGETS = ("--target", "raspberry-pi-4", "--target", "intel-cpu")
 _TOLERANCE = 1e-4
+_INT8 = ("ResNet-8", "VWW", "ad01", "ultraface")
+_DEFAULT = ("ResNet-8 .tflite", "VWW .tflite", "DS-CNN", "wake word", "keypoints", "point history")
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +34,10 @@ def sources(acceptance_data: Path, out: Path) -> dict[str, tuple[Path, dict[str,
     return prepare(acceptance_data, out)
 
 
-@pytest.fixture(scope="module", params=["ResNet-8", "VWW", "ad01", "ultraface"])
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def int8(name: str, sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path) -> dict[str, Any]:
-    return _build(name, "int8", sources, build, out)
-
-
-@pytest.fixture(scope="module")
-def fp32(name: str, sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path) -> dict[str, Any]:
-    return _build(name, "fp32", sources, build, out)
+def built(sources: dict[str, tuple[Path, dict[str, str]]], build: Build, out: Path) -> Callable[..., dict[str, Any]]:
+    """The build of a model in a precision; each is made once."""
+    return functools.cache(lambda name, precision: _build(name, precision, sources, build, out))
 
 
 def _build(
@@ -54,8 +49,10 @@ def _build(
     return build(path, *_TARGETS, *given, "--precision", precision, "--out", out / f"{name}-{precision}")
 
 
-def test_the_float_artifact_equals_the_source(name, fp32, sources):
-    """Judged by the source framework itself, outside edgekit: Keras or tf_keras for .h5, ONNX Runtime for .onnx."""
+@pytest.mark.parametrize("name", [*_INT8, *_DEFAULT])
+def test_the_float_artifact_equals_the_source(name, built, sources):
+    """Judged by the source framework itself, outside edgekit, each format by its own."""
+    fp32 = built(name, "fp32")
     assert fp32["exit_code"] == 0, fp32["targets"]
     source, _ = sources[name]
     for target in fp32["targets"]:
@@ -72,7 +69,19 @@ def test_the_float_artifact_equals_the_source(name, fp32, sources):
         assert max(differences) <= _TOLERANCE, target["target"]
 
 
-def test_int8_keeps_what_the_model_is_for(name, int8):
+@pytest.mark.parametrize("name", _DEFAULT)
+def test_the_default_build_passes_its_gates(name, built):
+    document = built(name, "auto")
+    assert document["exit_code"] == 0, document["targets"]
+    for target in document["targets"]:
+        accuracy = target["gates"][0]
+        assert accuracy["passed"] is True, target["gates"]
+        assert False not in [gate["passed"] for gate in target["gates"]]
+
+
+@pytest.mark.parametrize("name", _INT8)
+def test_int8_keeps_what_the_model_is_for(name, built):
+    int8 = built(name, "int8")
     for target in int8["targets"]:
         assert target["error"] is None
         assert target["proof"]["violations"] == []
@@ -91,12 +100,10 @@ def test_int8_keeps_what_the_model_is_for(name, int8):
             assert [key for key in metrics if "sqnr" in key], "the SQNR is reported"
 
 
-def test_ultraface_needs_no_transpose_on_tflite(name, int8, fp32):
-    if name != "ultraface":
-        return
+def test_ultraface_needs_no_transpose_on_tflite(built):
     from ai_edge_litert.interpreter import Interpreter
 
-    for document in (int8, fp32):
+    for document in (built("ultraface", "int8"), built("ultraface", "fp32")):
         model = Path(document["out"], "raspberry-pi-4", "model.tflite")
         ops = {op["op_name"] for op in Interpreter(str(model))._get_ops_details()}
         assert "CONV_2D" in ops

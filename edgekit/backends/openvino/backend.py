@@ -33,7 +33,7 @@ class OpenVINOBackend:
     """Compiles for OpenVINO's CPU plugin."""
 
     name: ClassVar[str] = "openvino"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "openvino"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
     extra: ClassVar[str] = "openvino"

@@ -47,9 +47,18 @@ def quantize(model: Any, request: CompileRequest) -> Any:
         fast_bias_correction=False,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=_min_max(),
+            # Half the range of weights: CPUs without VNNI add pairs of int8 products in 16 bits, which would saturate
+            # (a small two-input classifier: 79.6 % right instead of 98.3 % on an AVX2 machine).
+            overflow_fix=_half_range(),
         ),
         ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept)) if kept else None,
     )
+
+
+def _half_range() -> Any:
+    from nncf.quantization.advanced_parameters import OverflowFix
+
+    return OverflowFix.ENABLE
 
 
 def _min_max() -> Any:
