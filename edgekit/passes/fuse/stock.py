@@ -1,8 +1,8 @@
 """ONNX IR's passes and ONNX Script's rules under our contract: constants, duplicates, dead nodes, Pad.
 
-onnxslim finds nothing in what the family leaves of five real networks, loses value metadata, and names a folded
-convolution after its BatchNormalization; ONNX Runtime's extended optimisations write operators of its own. Neither is
-used.
+onnxslim finds nothing in what the family leaves of eleven networks, a transformer among them, loses value metadata, and
+names a folded convolution after its BatchNormalization; ONNX Runtime's extended optimisations write operators of its
+own. Neither is used.
 """
 
 from __future__ import annotations

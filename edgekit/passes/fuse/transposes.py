@@ -28,6 +28,7 @@ class CancelTransposes(Pass):
     """Cancels and merges Transposes, also past operators that can work in another order, if that leaves fewer."""
 
     name = "cancel-transposes"
+    version = "2"
 
     def call(self, model: Model) -> PassResult:
         """One order at a time, until no order helps."""
