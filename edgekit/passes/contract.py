@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgekit.core.errors import DefectError, EdgekitError
 from edgekit.ir.model import IR_VERSION, OPSET, Model
-from edgekit.ir.run import Arrays, max_relative, probe, run
+from edgekit.ir.run import Arrays, max_relative, probe, run_bytes
 
 __all__ = ["Pass", "PassRecord", "PassResult", "apply"]
 
@@ -118,11 +118,16 @@ def apply(
     passes = tuple(passes)
     records = [PassRecord(each.name, each.version, 0, None) for each in passes]
     checked = _Checked(model, seed)
+    # For each pass the model in which it found nothing to do: it would find nothing there again.
+    finished: list[Model | None] = [None] * len(passes)
     for _ in range(_MAX_ROUNDS if until_stable else 1):
         before = checked.model
         for index, each in enumerate(passes):
+            if finished[index] is checked.model:
+                continue
             fired, difference = checked.advance(each)
             records[index] = _add(records[index], fired, difference)
+            finished[index] = None if fired else checked.model
         if checked.model is before:
             break
     return checked.model, tuple(records)
@@ -186,15 +191,17 @@ class _Checked:
 
 def _answers(model: Model, feeds: Arrays) -> Arrays:
     """The outputs, and what goes into an activation that ends one: a saturated softmax would hide any difference."""
-    seen = model.clone()
-    ends = [value.producer() for value in seen.graph.outputs]
-    names = [str(value.name) for value in seen.graph.outputs]
-    for end, name in list(zip(ends, names, strict=True)):
+    proto = ir.to_proto(model.proto)
+    names = [str(value.name) for value in model.graph.outputs]
+    looked_behind: set[ir.Value] = set(model.graph.outputs)
+    for value in model.graph.outputs:
+        end = value.producer()
         logits = end.inputs[0] if end is not None and end.op_type in _SATURATING else None
-        if logits is not None and logits.producer() is not None and not logits.is_graph_output():
-            seen.graph.outputs.append(logits)
-            names.append(f"{name} before {end.op_type if end else ''}")
-    return dict(zip(names, run(seen, feeds).values(), strict=True))
+        if logits is not None and logits.producer() is not None and logits not in looked_behind:
+            looked_behind.add(logits)
+            proto.graph.output.append(ir.to_proto(logits))
+            names.append(f"{value.name} before {end.op_type if end else ''}")
+    return dict(zip(names, run_bytes(proto.SerializeToString(), feeds).values(), strict=True))
 
 
 def _difference(after: Arrays, before: Arrays) -> float:
