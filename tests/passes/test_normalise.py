@@ -52,6 +52,34 @@ def test_a_batch_merged_into_another_axis_and_split_again_is_freed() -> None:
     assert same_answers(source, normal)
 
 
+def test_heads_of_attention_that_merge_with_the_batch_leave_it_free() -> None:
+    """PyTorch's attention with its steps in front: (5, n, 8) → (5, 2n, 4), by head, → (5n, 8) → (5, n, 8)."""
+    weights = {
+        "heads": [5, -1, 4],
+        "flat": [-1, 8],
+        "w": np.random.default_rng(0).standard_normal((8, 8), np.float32),
+        "back": [5, -1, 8],
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["steps", "heads"], ["h"]),
+        helper.make_node("Transpose", ["h"], ["queries"], perm=[1, 0, 2]),
+        helper.make_node("Transpose", ["h"], ["keys"], perm=[1, 2, 0]),
+        helper.make_node("MatMul", ["queries", "keys"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
+        helper.make_node("MatMul", ["weights", "queries"], ["mixed"]),
+        helper.make_node("Transpose", ["mixed"], ["by_step"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["by_step", "flat"], ["rows"]),
+        helper.make_node("Gemm", ["rows", "w"], ["projected"]),
+        helper.make_node("Reshape", ["projected", "back"], ["again"]),
+        helper.make_node("Transpose", ["again"], ["y"], perm=[1, 0, 2]),
+    ]
+    source = model(nodes, {"x": ["n", 5, 8]}, ["y"], weights)
+    normal = normalise(source)
+    assert normal.inputs[0].shape == (None, 5, 8)
+    assert same_answers(source, normal)
+
+
 def test_a_resize_to_sizes_does_not_name_the_batch() -> None:
     nodes = [
         helper.make_node("Mul", ["x", "w"], ["m"]),

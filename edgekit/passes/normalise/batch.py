@@ -100,9 +100,7 @@ def _batch_where_it_is(free: Model, shapes: Shapes, batch: int, *, keep_open: bo
         before = math.prod(single[: changed[0]])
         axes = [axis for axis, size in enumerate(target) if math.prod(target[:axis]) == before and size % batch == 0]
         if axes:
-            # What ends in features, (steps · batch, features), has its batch right before them.
-            opened = axes[0] if axes[0] < len(target) - 1 or len(target) == 1 else axes[0] - 1
-            _open_axis(free.graph, node, [-1 if axis == opened else size for axis, size in enumerate(target)])
+            _open_axis(free.graph, node, [-1 if axis == axes[0] else size for axis, size in enumerate(target)])
 
 
 def _reshapes(graph: ir.Graph, shapes: Shapes) -> Iterator[tuple[ir.Node, tuple[int, ...]]]:
