@@ -121,7 +121,7 @@ def synthesise(
     if states:
         count //= _SYNTHETIC_STEPS
         arrays = {name: values.reshape(count, -1, *values.shape[1:]) for name, values in arrays.items()}
-        arrays |= {s.name: np.zeros((count, *s.sample_shape), np.float32) for s in _specs(inputs) if s.name in states}
+        arrays |= {s.name: np.zeros((count, *s.sample_shape), s.dtype) for s in _specs(inputs) if s.name in states}
     path = Path(out, f"{CALIBRATION}.npz")
     np.savez(path, **arrays)  # type: ignore[arg-type]
     entry = {"n": count, "digest": digest_file(path), "source": "synthetic", "samples": digest_json([seed, count])}
