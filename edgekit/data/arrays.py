@@ -18,7 +18,7 @@ from edgekit.data.targets import from_keys
 __all__ = ["from_arrays"]
 
 _Shape = Callable[[NDArray[Any]], NDArray[Any]]
-_Scale = Callable[[NDArray[Any]], NDArray[np.float32]]
+_Scale = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def from_arrays(
@@ -42,7 +42,8 @@ def from_arrays(
 
     An array in the input's shape is taken as it is. Channels in the other place are moved, missing or extra axes of
     size 1 are mended. Numbers are fed as they are unless `preprocess.normalize` asks for a scale: then an image input's
-    numbers count as pixels of 0..255, or of 0..1 where none is above 1, and negative ones are refused.
+    numbers count as pixels of 0..255, or of 0..1 where none is above 1, and negative ones are refused. An input of
+    whole numbers (the tokens of a text) takes whole numbers only.
 
     Raises:
         InvalidInputError: a missing key, no samples, wrong shapes, NaN, or targets that no output can have.
@@ -60,7 +61,7 @@ def from_arrays(
             raise bad_data(f"{name}: the inputs differ in length ({lengths})", "Give each input as many samples.")
         prepare[spec.name] = _shaper(array, spec, name, notes), _scaler(array, spec, request, notes)
 
-    def read(index: int) -> dict[str, NDArray[np.float32]]:
+    def read(index: int) -> dict[str, NDArray[Any]]:
         sample = {}
         for key, (shape, scale) in prepare.items():
             sample[key] = scale(shape(by_input[key][index]))
@@ -125,6 +126,13 @@ def _shaper(array: NDArray[Any], spec: TensorSpec, name: str, notes: list[str]) 
 def _scaler(array: NDArray[Any], spec: TensorSpec, request: Request, notes: list[str]) -> _Scale:
     """From a sample in the input's shape to the numbers that the model wants."""
     shape, wanted = image_shape(spec), request.preprocess.normalize
+    if np.dtype(spec.dtype).kind in "iub":
+        if not (np.isfinite(array).all() and np.array_equal(array, np.floor(array))):
+            raise bad_data(
+                f"{spec.name!r} takes whole numbers ({spec.dtype}), its array holds others",
+                "Give the numbers that the network was trained on, like the tokens of a text.",
+            )
+        return lambda sample: sample.astype(spec.dtype)
     if wanted == "none":
         return lambda sample: sample.astype(np.float32)
     if shape is None:

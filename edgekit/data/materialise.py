@@ -121,7 +121,7 @@ def synthesise(
     if states:
         count //= _SYNTHETIC_STEPS
         arrays = {name: values.reshape(count, -1, *values.shape[1:]) for name, values in arrays.items()}
-        arrays |= {s.name: np.zeros((count, *s.sample_shape), np.float32) for s in _specs(inputs) if s.name in states}
+        arrays |= {s.name: np.zeros((count, *s.sample_shape), s.dtype) for s in _specs(inputs) if s.name in states}
     path = Path(out, f"{CALIBRATION}.npz")
     np.savez(path, **arrays)  # type: ignore[arg-type]
     entry = {"n": count, "digest": digest_file(path), "source": "synthetic", "samples": digest_json([seed, count])}
@@ -187,7 +187,7 @@ def _write(
 ) -> dict[str, Any]:
     """Read, write and describe one split; only this split is held in memory."""
     first = source.read(int(indices[0]))
-    arrays = {spec.name: np.empty((len(indices), *first[spec.name].shape), np.float32) for spec in request.inputs}
+    arrays = {name: np.empty((len(indices), *sample.shape), sample.dtype) for name, sample in first.items()}
     for position, index in enumerate(indices):
         if position % 64 == 0:
             events.progress("reading data", (done + position) / total)
@@ -208,8 +208,10 @@ def _write(
     }
 
 
-def _random(spec: TensorSpec, steps: Preprocess, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _random(spec: TensorSpec, steps: Preprocess, count: int, rng: np.random.Generator) -> NDArray[Any]:
     size = (count, *spec.with_batch(1)[1:])
+    if np.dtype(spec.dtype).kind != "f":  # 0 and 1 are valid wherever whole numbers go
+        return rng.integers(0, 2, size).astype(spec.dtype)
     shape = image_shape(spec)
     if shape is None:
         return rng.standard_normal(size, dtype=np.float32)

@@ -40,8 +40,8 @@ class Source:
     Attributes:
         name: the data argument, for messages.
         ids: a name for each sample: a file's relative path, "row 17", "line 3".
-        read: the sample at an index: float32 arrays without a batch axis, one an input name. Of a sequence they are
-            (steps, …), but for a state, which is what the sequence starts from.
+        read: the sample at an index: arrays without a batch axis in the inputs' types, one an input name. Of a sequence
+            they are (steps, …), but for a state, which is what the sequence starts from.
         targets: per output name, int64 class labels (n,) or float32 values (n, …) in the output's shape; empty
             when unlabelled. Sequences with a target for each step have n × steps of them.
         class_names: in label order, where known.
@@ -51,7 +51,7 @@ class Source:
 
     name: str
     ids: Sequence[str]
-    read: Callable[[int], dict[str, NDArray[np.float32]]]
+    read: Callable[[int], dict[str, NDArray[Any]]]
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -31,9 +31,12 @@ HONEST_INT8 = account(
 )
 HONEST_FP32 = account({"float32": 400}, ("Convolution", "float32", 2), ("Reorder", "float32", 2))
 HONEST_FP16 = account({"float16": 200}, ("Convolution", "float32", 2))
+EMBEDDING_FP16 = account({"float16": 200}, ("Gather", "float16", 1), ("FullyConnected", "float32", 1))
 
 
-@pytest.mark.parametrize(("plan", "told"), [(INT8, HONEST_INT8), (FP32, HONEST_FP32), (FP16, HONEST_FP16)])
+@pytest.mark.parametrize(
+    ("plan", "told"), [(INT8, HONEST_INT8), (FP32, HONEST_FP32), (FP16, HONEST_FP16), (FP16, EMBEDDING_FP16)]
+)
 def test_what_is_as_promised_holds(plan: QuantPlan, told: Account) -> None:
     assert OpenVINOBackend().prove(plan, told).violations == ()
 
@@ -53,6 +56,7 @@ def test_what_is_as_promised_holds(plan: QuantPlan, told: Account) -> None:
         ),
         pytest.param(FP32, account({"float32": 400}, ("Convolution", "bfloat16", 2)), id="bfloat16 called fp32"),
         pytest.param(FP32, account({"float32": 400}, ("Softmax", "bfloat16", 1)), id="one op in bfloat16"),
+        pytest.param(FP32, account({"float32": 400}, ("Gather", "float16", 1)), id="a table in fp16 called fp32"),
         pytest.param(FP32, HONEST_FP16, id="fp16 weights called fp32"),
         pytest.param(FP16, HONEST_FP32, id="fp32 weights called fp16"),
         pytest.param(

@@ -160,6 +160,16 @@ def test_npz_of_two_inputs_and_two_outputs(tmp_path):
     refused(path, request(inputs), "differ in length")
 
 
+def test_an_input_of_whole_numbers_takes_nothing_else(tmp_path):
+    tokens = request(TensorSpec("x", (None, 3), "int64"))
+    np.savez(tmp_path / "whole.npz", x=np.array([[1.0, 2.0, 1 << 40]]))
+    (sample,) = open_source(str(tmp_path / "whole.npz"), tokens).read(0).values()
+    assert sample.dtype == np.int64
+    assert sample.tolist() == [1, 2, 1 << 40]
+    np.savez(tmp_path / "half.npz", x=np.array([[1.0, 2.5, 3.0]]))
+    refused(tmp_path / "half.npz", tokens, "takes whole numbers")
+
+
 def test_npz_images_move_channels_and_scale_only_when_asked(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
     path = str(save(tmp_path / "d.npz", x=pixels))

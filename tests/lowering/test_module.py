@@ -85,6 +85,36 @@ def test_a_block_with_residual_squeeze_and_excite_and_concat_is_not_transposed(m
     assert "TRANSPOSE" not in holds(model_of(nodes, IMAGE, weights, layouts=NCHW))
 
 
+def test_a_network_of_many_kinds_of_layers_is_not_transposed(model_of: Build, holds: Holds) -> None:
+    nodes = [
+        conv("x", "a"),
+        make_node("InstanceNormalization", ["a", "scale", "bias"], ["norm"]),
+        make_node("PRelu", ["norm", "slope"], ["prelu"]),
+        make_node("Split", ["prelu"], ["left", "right"], axis=1, num_outputs=2),
+        make_node("Slice", ["prelu", "one", "three", "one"], ["middle"]),
+        make_node("Concat", ["left", "middle", "right"], ["wide"], axis=1),
+        make_node("Pad", ["wide", "pads"], ["padded"], mode="edge"),
+        make_node("ReduceMean", ["wide", "space"], ["mean"]),
+        make_node("Sigmoid", ["mean"], ["gate"]),
+        make_node("Mul", ["wide", "gate"], ["gated"]),
+        make_node("ConvTranspose", ["gated", "up"], ["doubled"], strides=[2, 2]),
+        make_node("Resize", ["padded", "", "", "sizes"], ["resized"], mode="linear", axes=[2, 3]),
+        make_node("Conv", ["resized", "narrow"], ["six"]),
+        make_node("DepthToSpace", ["doubled"], ["deep"], blocksize=2, mode="CRD"),
+        make_node("SpaceToDepth", ["deep"], ["back"], blocksize=2),
+        make_node("Add", ["back", "six"], ["sum"]),
+        make_node("Greater", ["sum", "zero"], ["positive"]),
+        make_node("Where", ["positive", "sum", "six"], ["y"]),
+    ]
+    weights = {
+        "w": floats(4, 3, 3, 3), "scale": floats(4), "bias": floats(4), "slope": floats(4, 1, 1), "one": ints(1),
+        "three": ints(3), "pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "space": ints(2, 3), "up": floats(6, 8, 2, 2),
+        "sizes": ints(16, 16), "narrow": floats(8, 6, 1, 1), "zero": np.float32(0),
+    }  # fmt: skip
+    ops = holds(model_of(nodes, IMAGE, weights, layouts={**NCHW, "y": Layout.NCHW}))
+    assert "TRANSPOSE" not in ops
+
+
 def test_detection_heads_are_not_transposed(model_of: Build, holds: Holds) -> None:
     nodes = [
         conv("x", "c"),

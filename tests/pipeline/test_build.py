@@ -215,3 +215,42 @@ def test_a_precision_that_the_back_end_lacks_is_a_usage_error(home, monkeypatch)
     report = _build(home, "lacks", ["intel-cpu"], precision={"precision": "int8"})
     assert report.exit_code == UsageError.exit_code
     assert "fp32" in report.targets[0].error["remedy"]
+
+
+def _text_model(path: Path) -> tuple[Path, np.ndarray[Any, Any]]:
+    """Eight int64 tokens in, four classes out, by the mean of their embeddings; and the table times the weights."""
+    random = np.random.default_rng(0)
+    table, weight = random.normal(size=(50, 64)).astype(np.float32), random.normal(size=(64, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["embedded"], name="embedding"),
+        helper.make_node("ReduceMean", ["embedded", "axes"], ["mean"], name="mean", keepdims=0),
+        helper.make_node("Gemm", ["mean", "w"], ["logits"], name="dense"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "text",
+        [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 4])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(weight, "w"),
+            numpy_helper.from_array(np.array([1]), "axes"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path, table @ weight
+
+
+def test_tokens_go_in_as_whole_numbers(tmp_path):
+    model, scores = _text_model(tmp_path / "text.onnx")
+    tokens = np.random.default_rng(1).integers(0, 50, (200, 8))
+    np.savez(tmp_path / "data.npz", x=tokens, y=scores[tokens].mean(axis=1).argmax(axis=1))
+    flags = {"data": {"data": str(tmp_path / "data.npz")}, "precision": {"precision": "fp16"}}
+    report = build(str(model), _BOTH, flags=flags, out=tmp_path / "out")
+    for target in report.targets:
+        assert target.error is None
+        assert (target.metrics[0].float, target.metrics[0].drop) == (100, 0)
+        manifest = json.loads((tmp_path / "out" / target.target / "manifest.json").read_text())
+        assert manifest["artifact"]["inputs"][0]["dtype"] == "int64"
+        with np.load(tmp_path / "out" / target.target / "golden.npz") as golden:
+            assert {str(golden[key].dtype) for key in golden.files} >= {"int64", "float32"}

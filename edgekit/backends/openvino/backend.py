@@ -81,9 +81,9 @@ class OpenVINOBackend:
         """The shortest program that runs the artifact; its input is noise, and state begins at zero."""
         states = dict(artifact.states)
         inputs = "\n".join(
-            f'    "{spec.name}": np.zeros({spec.shape}, np.{spec.dtype}),'
+            f'    "{spec.name}": np.zeros({spec.shape}, "{spec.dtype}"),'
             if spec.name in states
-            else f'    "{spec.name}": np.random.rand{spec.shape}.astype(np.{spec.dtype}),'
+            else f'    "{spec.name}": np.random.rand{spec.shape}.astype("{spec.dtype}"),'
             for spec in artifact.inputs
         )
         shown = "output.any_name, value.shape, value.ravel()[:10]"

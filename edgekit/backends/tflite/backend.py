@@ -94,7 +94,8 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
     recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
     content = quantize(float_file, request.plan, scopes=scopes, samples=samples, io=io, recorded=recorded)
     inputs, outputs = (
-        tuple(replace(spec, dtype=io) for spec in specs) for specs in (baseline.inputs, baseline.outputs)
+        tuple(replace(spec, dtype=io) if spec.dtype == "float32" else spec for spec in specs)
+        for specs in (baseline.inputs, baseline.outputs)
     )
     return _write(content, request, inputs, outputs)
 
