@@ -75,8 +75,8 @@ def prepare(shared: Path, home: Path) -> dict[str, tuple[Path, dict[str, str]]]:
         "ResNet-8 .tflite": (tiny / "pretrainedResnet.tflite", photos),
         "VWW": (tiny / "vww_96.h5", flat),
         "VWW .tflite": (tiny / "vww_96_float.tflite", flat),
-        "ad01": (tiny / "ad01.h5", {"data": _noise(home / "spectra.npz", (640,), mean=-20)}),
-        "DS-CNN": (tiny / "kws_ref_model", {"data": _noise(home / "cepstra.npz", (49, 10, 1), mean=0)}),
+        "ad01": (tiny / "ad01.h5", {"data": _spectra(home / "spectra.npz")}),
+        "DS-CNN": (tiny / "kws_ref_model", {"data": _cepstra(home / "cepstra.npz")}),
         "wake word": (tiny / "str_ww_ref_model.h5", {"data": str(tiny / "calibration_samples.npz")}),
         "keypoints": (hands / "keypoint_classifier.hdf5", {"data": str(hands / "keypoint.csv")}),
         "point history": (hands / "point_history_classifier.hdf5", {"data": str(hands / "point_history.csv")}),
@@ -87,9 +87,20 @@ def prepare(shared: Path, home: Path) -> dict[str, tuple[Path, dict[str, str]]]:
     }
 
 
-def _noise(path: Path, shape: tuple[int, ...], *, mean: float) -> str:
-    """600 samples of noise of a spread of 10, for models whose own data is not at hand."""
-    np.savez(path, x=np.random.default_rng(0).normal(mean, 10, (600, *shape)).astype(np.float32))
+def _spectra(path: Path) -> str:
+    """Noise in the range of log-mel spectra, five frames of 128 bands: the model's own sounds are not at hand."""
+    np.savez(path, x=np.random.default_rng(0).normal(-20, 10, (600, 640)).astype(np.float32))
+    return str(path)
+
+
+def _cepstra(path: Path) -> str:
+    """Coefficients that wander over 49 frames in the range of speech: the model's own words are not at hand."""
+    random = np.random.default_rng(0)
+    walks = random.normal(0, 1, (2000, 49, 10, 1)).cumsum(1)
+    spread = np.array([12, 6, 5, 4, 4, 3, 3, 3, 3, 3])[:, None] / np.sqrt(10)
+    cepstra = (walks - walks.mean(1, keepdims=True)) * spread
+    cepstra[:, :, 0] += random.normal(-30, 20, (2000, 1, 1))
+    np.savez(path, x=cepstra.astype(np.float32))
     return str(path)
 
 
