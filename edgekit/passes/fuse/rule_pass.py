@@ -43,11 +43,12 @@ class InPlacePass(Pass):
             node.name = None
             for value in node.outputs:
                 value.metadata_props.update(metadata.get(value.name, {}))
-        for node in fresh:
-            if (last := by_name.get(node.outputs[0].name)) is not None:
-                replaced = _behind(last, makers.get, inputs, left)
-                made = _behind(node, lambda value: value.producer(), {each: each.inputs for each in fresh}, inputs)
-                _name(made, _layer_name([each.name or "" for each in replaced]), model.graph)
+        # Each new node with the old one whose result it gives; what lies behind another such pair is that one's affair.
+        pairs = {node: last for node in fresh if (last := by_name.get(node.outputs[0].name)) is not None}
+        for node, last in pairs.items():
+            replaced = _behind(last, makers.get, inputs, {*left, *pairs.values()})
+            made = _behind(node, lambda value: value.producer(), {each: each.inputs for each in fresh}, pairs)
+            _name(made, _layer_name([each.name or "" for each in replaced]), model.graph)
         for value, kept in zip(model.graph.outputs, ends, strict=True):
             value.metadata_props.update(kept)
         return PassResult(model, fired)
