@@ -336,18 +336,17 @@ def test_two_processes_give_the_same_bytes(
 
 def test_unsupported_ops_are_named_before_any_work(compiled: Compile, tmp_path: Path) -> None:
     graph = make_graph(
-        [make_node("LSTM", ["x", "w", "r"], ["y"], "recurrent", hidden_size=2)],
-        "lstm",
-        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 1, 3])],
-        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 1, 1, 2])],
-        [from_array(np.zeros((1, 8, 3), np.float32), "w"), from_array(np.zeros((1, 8, 2), np.float32), "r")],
+        [make_node("LpPool", ["x"], ["y"], "pool", kernel_shape=[2, 2])],
+        "pool",
+        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 4, 4])],
+        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3, 3, 3])],
     )
     path = tmp_path / "model.onnx"
     onnx.save(make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION), path)
     ((layer, op, remedy),) = TFLiteBackend().unsupported(path)
-    assert (layer, op) == ("recurrent", "LSTM")
+    assert (layer, op) == ("pool", "LpPool")
     assert remedy
-    with pytest.raises(UnsupportedOpError, match=r"LSTM \(layer 'recurrent'\)"):
+    with pytest.raises(UnsupportedOpError, match=r"LpPool \(layer 'pool'\)"):
         compiled(FP32, model=path)
 
 
