@@ -49,7 +49,7 @@ def skips() -> dict[str, str]:
     return {name: group["reason"] for group in groups for name in group["tests"]}
 
 
-def tested_operators() -> set[str]:
+def known_operators() -> set[str]:
     """The operators whose node tests are run: those with a lowering, and those that are gone before it."""
     return operators().keys() | _EARLIER.keys()
 
@@ -79,7 +79,7 @@ def page(cases: list[Case], foreign: Mapping[str, list[str]], reasons: Mapping[s
 
 def main() -> None:
     """Write the page; end with 1 when a test fails or passes against the table of skips."""
-    cases, foreign = collect(tested_operators())
+    cases, foreign = collect(known_operators())
     failures, reasons = run(cases), skips()
     PAGE.write_text(page(cases, foreign, reasons))
     for name in sorted(failures.keys() - reasons.keys()):
