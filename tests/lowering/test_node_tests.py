@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.node_tests import collect, run
-from benchmarks.operators import PAGE, page, skips, known_operators
+from benchmarks.operators import PAGE, known_operators, page, skips
 
 WANTED = 0.90
 
