@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import EdgekitError, UnsupportedOpError
-from edgekit.formats.gru import GRU_CONVERTERS
-from edgekit.formats.tflite_ops import TFLITE_CONVERTERS
+from edgekit.formats.tflite.ops import TFLITE_CONVERTERS
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["convert_function", "convert_graph", "convert_tflite", "inline_functions"]
+__all__ = ["Converters", "convert_function", "convert_graph", "convert_tflite", "inline_functions"]
 
+# What tf2onnx takes as `custom_op_handlers`: op type → (converter, its arguments).
+Converters = Mapping[str, tuple[Callable[..., None], list[str]]]
+_NONE: Converters = MappingProxyType({})
 # The newest that tf2onnx writes; the normal form is made from it.
 _OPSET = 18
 
 
-def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+def convert_function(
+    concrete: Any, inputs: Sequence[str], outputs: Sequence[str], converters: Converters
+) -> onnx.ModelProto:
     """The ONNX graph of a concrete TensorFlow function, its variables frozen.
 
     Args:
         concrete: the function.
         inputs, outputs: what its inputs and outputs shall be called, in order.
+        converters: of ops that tf2onnx does not know.
 
     Raises:
         UnsupportedOpError: an op has no ONNX form.
@@ -37,7 +43,7 @@ def convert_function(concrete: Any, inputs: Sequence[str], outputs: Sequence[str
 
     def convert() -> Any:
         frozen = tf_loader.from_function(concrete, own_inputs, own_outputs)
-        return _process(frozen, own_inputs, own_outputs, renamed)
+        return _process(frozen, own_inputs, own_outputs, renamed, converters)
 
     return _converted(convert)
 
@@ -112,7 +118,13 @@ def convert_tflite(content: bytes) -> onnx.ModelProto:
     return _converted(convert)
 
 
-def _process(graph_def: Any, inputs: list[str], outputs: list[str], renamed: dict[str, str]) -> Any:
+def _process(
+    graph_def: Any,
+    inputs: list[str],
+    outputs: list[str],
+    renamed: dict[str, str],
+    converters: Converters = _NONE,
+) -> Any:
     import tensorflow as tf
     from tf2onnx import tfonnx
 
@@ -124,7 +136,7 @@ def _process(graph_def: Any, inputs: list[str], outputs: list[str], renamed: dic
             input_names=inputs,
             output_names=outputs,
             tensors_to_rename=renamed,
-            custom_op_handlers={**GRU_CONVERTERS, "Erfc": (_convert_erfc, [])},
+            custom_op_handlers={**converters, "Erfc": (_convert_erfc, [])},
         )
 
 

@@ -112,14 +112,14 @@ def _read(
 
         return read_onnx(path, input_shapes)
     if file_format == "tflite":
-        from edgekit.formats.tflite import read_tflite
+        from edgekit.formats.tflite.reader import read_tflite
 
         return read_tflite(path, input_shapes)
     if file_format == "savedmodel":
-        from edgekit.formats.savedmodel import read_savedmodel
+        from edgekit.formats.savedmodel.reader import read_savedmodel
 
         return read_savedmodel(path, input_shapes)
-    from edgekit.formats.keras import read_keras
+    from edgekit.formats.keras.reader import read_keras
 
     return read_keras(path, file_format, input_shapes, trust_model=trust_model, custom_objects=custom_objects)
 

@@ -105,7 +105,7 @@ def test_int8_needs_no_data(source, build, tmp_path, default):
 
 def litert_constants(out: Path) -> list[bytes]:
     """All numbers of the built file; labels and preprocessing are no numbers of the network."""
-    from edgekit.formats import flatbuffer
+    from edgekit.formats.tflite import flatbuffer
 
     file = flatbuffer.read((out / "raspberry-pi-4" / "model.tflite").read_bytes())
     return [bytes(data) for t in file.subgraphs[0].tensors if (data := file.buffers[t.buffer].data) is not None]

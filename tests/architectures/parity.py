@@ -84,6 +84,6 @@ def _run(backend: str, artifact: Artifact, model: Model, feeds: Arrays) -> Array
 
 
 def _operators(artifact: Artifact) -> Counter[str]:
-    from edgekit.formats import flatbuffer
+    from edgekit.formats.tflite import flatbuffer
 
     return Counter(flatbuffer.op_names(flatbuffer.read(artifact.path.read_bytes())))

@@ -16,8 +16,8 @@ from edgekit.backends.tflite.calibrate import Ranges
 from edgekit.backends.tflite.recorded import recorded_ranges
 from edgekit.core.types import Artifact, Precision, QuantPlan
 from edgekit.devices.local import measure
-from edgekit.formats import flatbuffer
 from edgekit.formats.importer import import_model
+from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import Model
 from edgekit.ir.run import run
 from edgekit.lowering import scope_names

@@ -33,7 +33,7 @@ from edgekit.core.types import (
     from_json,
     to_json,
 )
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
 

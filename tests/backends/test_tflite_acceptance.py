@@ -15,7 +15,7 @@ import pytest
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.tflite import TFLiteBackend
 from edgekit.core.types import Artifact, Layout, Precision, QuantPlan
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import Model
 from edgekit.ir.run import max_relative, probe, run
 from edgekit.pipeline import child

@@ -95,7 +95,7 @@ def _otherwise(kind: str) -> bytes:
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     from edgekit.backends.tflite.calibrate import calibrate
-    from edgekit.formats import flatbuffer
+    from edgekit.formats.tflite import flatbuffer
 
     quantizer = Quantizer(_float_file())
     if kind == "dynamic":

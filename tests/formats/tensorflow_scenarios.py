@@ -21,8 +21,8 @@ import tf_keras
 from tensorflow.core.protobuf import saved_model_pb2
 
 from edgekit.core.errors import EdgekitError
-from edgekit.formats import flatbuffer
 from edgekit.formats.importer import import_model
+from edgekit.formats.tflite import flatbuffer
 
 MUTATIONS = 40
 Results = dict[str, dict[str, Any]]

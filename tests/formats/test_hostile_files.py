@@ -20,7 +20,7 @@ import pytest
 from edgekit.core.errors import InvalidInputError
 from edgekit.formats import detect
 from edgekit.formats.importer import import_model
-from edgekit.formats.scan import scan_keras_file
+from edgekit.formats.keras.scan import scan_keras_file
 from tests.formats.conftest import QUIET
 
 MUTATIONS = 260

@@ -103,7 +103,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
 def _write(
     content: bytes, request: CompileRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> Artifact:
-    from edgekit.formats import flatbuffer
+    from edgekit.formats.tflite import flatbuffer
 
     file = flatbuffer.read(content)
     oldest = flatbuffer.min_runtime(file)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.errors import InvalidInputError
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 
 __all__ = ["Ranges", "Samples", "calibrate"]
 

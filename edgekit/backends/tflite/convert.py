@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 from edgekit.ir import Model
 from edgekit.lowering import lower, scope_names
 from edgekit.lowering.module import LoweredModule

@@ -9,7 +9,7 @@ from edgekit.backends.tflite.calibrate import Ranges, Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
 from edgekit.backends.tflite.recorded import tensors_stored_whole
 from edgekit.core.types import QuantPlan
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 
 __all__ = ["quantize"]
 

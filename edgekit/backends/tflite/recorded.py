@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.backends.tflite.calibrate import Ranges
 from edgekit.core.types import TensorSpec
-from edgekit.formats import flatbuffer
+from edgekit.formats.tflite import flatbuffer
 from edgekit.ir import Model
 from edgekit.ir.quantization import QuantParams, recorded_params
 from edgekit.passes.quantize.weights import is_stored_whole

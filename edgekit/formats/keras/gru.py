@@ -7,10 +7,12 @@ CudnnRNN in place of the loop: it has the right inputs and shapes, is never run 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
+from edgekit.formats.conversion import Converters
 
 __all__ = ["GRU_CONVERTERS", "gru_as_one_op"]
 
@@ -121,5 +123,4 @@ def _constant(graph: Any, values: tuple[int, ...]) -> str:
     return str(graph.make_const(utils.make_name("gru"), np.array(values, np.int64)).output[0])
 
 
-# As tf2onnx's `custom_op_handlers` takes them.
-GRU_CONVERTERS: Mapping[str, tuple[Callable[..., None], list[str]]] = {_CARRIER: (_convert, [])}
+GRU_CONVERTERS: Converters = {_CARRIER: (_convert, [])}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.formats import flatbuffer
 from edgekit.formats.layer_names import own_names
+from edgekit.formats.tflite import flatbuffer
 
 __all__ = ["name_tensors", "text"]
 

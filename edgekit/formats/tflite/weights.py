@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.formats import flatbuffer
-from edgekit.formats.tflite_names import text
-from edgekit.formats.tflite_scan import DTYPES
+from edgekit.formats.tflite import flatbuffer
+from edgekit.formats.tflite.names import text
+from edgekit.formats.tflite.scan import DTYPES
 
 __all__ = ["constants", "widen_weights"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError
-from edgekit.formats import flatbuffer
 from edgekit.formats.sizes import MAX_BYTES
 from edgekit.formats.source import undeclared_state
+from edgekit.formats.tflite import flatbuffer
 
 __all__ = ["DTYPES", "element_count", "scan_tflite"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.types import TensorSpec
 from edgekit.formats.conversion import convert_function
-from edgekit.formats.gru import gru_as_one_op
+from edgekit.formats.keras.gru import GRU_CONVERTERS, gru_as_one_op
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +48,8 @@ def trace(
 
     with _scoped_calls(layers, library.layers.BatchNormalization), gru_as_one_op(library):
         concrete = tf.function(inference, input_signature=specs, autograph=False).get_concrete_function()
-    return convert_function(concrete, [spec.name for spec in inputs], list(outputs)), tuple(layers.values())
+    proto = convert_function(concrete, [spec.name for spec in inputs], list(outputs), GRU_CONVERTERS)
+    return proto, tuple(layers.values())
 
 
 def _layer_paths(model: Any, prefix: str = "") -> Iterator[tuple[Any, str]]:

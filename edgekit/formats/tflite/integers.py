@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.core.errors import UnsupportedOpError
-from edgekit.formats import flatbuffer
 from edgekit.formats.parity import before_activation
-from edgekit.formats.tflite_names import text
-from edgekit.formats.tflite_scan import DTYPES
+from edgekit.formats.tflite import flatbuffer
+from edgekit.formats.tflite.names import text
+from edgekit.formats.tflite.scan import DTYPES
 
 __all__ = ["computes_in_integers", "expose_logits"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import TensorSpec
 from edgekit.formats.conversion import inline_functions
-from edgekit.formats.savedmodel_scan import pruned_graph, scan_inference, scan_restore
+from edgekit.formats.savedmodel.scan import pruned_graph, scan_inference, scan_restore
 
 __all__ = ["freeze", "network_of", "open_session", "weights"]
 

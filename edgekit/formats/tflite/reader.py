@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
-from edgekit.formats import flatbuffer
 from edgekit.formats.conversion import convert_tflite
 from edgekit.formats.layer_names import unique_names
 from edgekit.formats.sizes import fill_sizes, write_sizes
 from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe
-from edgekit.formats.tflite_integers import computes_in_integers, expose_logits
-from edgekit.formats.tflite_names import name_tensors, text
-from edgekit.formats.tflite_scan import DTYPES, scan_tflite
-from edgekit.formats.tflite_weights import constants, widen_weights
+from edgekit.formats.tflite import flatbuffer
+from edgekit.formats.tflite.integers import computes_in_integers, expose_logits
+from edgekit.formats.tflite.names import name_tensors, text
+from edgekit.formats.tflite.scan import DTYPES, scan_tflite
+from edgekit.formats.tflite.weights import constants, widen_weights
 from edgekit.ir.run import Arrays, max_relative
 
 if TYPE_CHECKING:

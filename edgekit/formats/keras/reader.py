@@ -11,11 +11,11 @@ from typing import Any
 
 from edgekit.core.errors import EdgekitError, InvalidInputError
 from edgekit.core.types import Layout, TensorSpec
+from edgekit.formats.keras.scan import scan_keras_file
+from edgekit.formats.keras.tracing import trace
 from edgekit.formats.layer_names import unique_names
-from edgekit.formats.scan import scan_keras_file
 from edgekit.formats.sizes import fill_sizes
 from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe, undeclared_state
-from edgekit.formats.tracing import trace
 from edgekit.ir.run import Arrays
 
 __all__ = ["read_keras"]

@@ -16,7 +16,7 @@ from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats.conversion import convert_graph
 from edgekit.formats.graph_names import strip_names
 from edgekit.formats.layer_names import unique_names
-from edgekit.formats.savedmodel_session import freeze, network_of, open_session, weights
+from edgekit.formats.savedmodel.session import freeze, network_of, open_session, weights
 from edgekit.formats.sizes import Shape, fill_sizes, write_sizes
 from edgekit.formats.source import Source, by_batch, check_weights, smallest_probe
 from edgekit.ir.run import Arrays
