@@ -10,7 +10,9 @@ from edgekit.core.types import from_json
 __all__ = ["compile_artifact", "fuse_model", "import_model"]
 
 
-def import_model(source: str, out: str, *, seed: int, needed_by: dict[str, str], **options: Any) -> dict[str, Any]:
+def import_model(
+    source: str, out: str, *, seed: int = 0, needed_by: dict[str, str] | None = None, **options: Any
+) -> dict[str, Any]:
     """Import, and add what the rest of the build asks of the model: see `_describe`.
 
     Args:
@@ -20,7 +22,7 @@ def import_model(source: str, out: str, *, seed: int, needed_by: dict[str, str],
     from edgekit.pipeline.survey import refuse_early
 
     def check(model: Path) -> None:
-        refuse_early(model, needed_by, seed)
+        refuse_early(model, needed_by or {}, seed)
 
     report = run(source=source, out=out, seed=seed, check=check, **options)
     return {**report, **_describe(Path(out, "model.onnx"))}

@@ -120,7 +120,7 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="only a CPU with bfloat16 can be caught using it")
+@pytest.mark.skipif(not has_bfloat16(), reason="not on this machine: only a CPU with bfloat16 can be caught using it")
 @pytest.mark.parametrize("name", ["digits-cnn", "digits-mlp"])
 def test_openvino_left_to_itself_is_caught_computing_in_bfloat16(name: str) -> None:
     """The MLP runs as one fused kernel, whose account takes another way."""
