@@ -53,7 +53,7 @@ def lstm_cell(node: Node, direction: int, weights: Weights) -> Cell:
 
     def step(x: Any, state: State) -> State:
         hidden, cell = state
-        i, o, f, c = tf.split(x + tf.matmul(hidden, weights.recurrent, transpose_b=True), 4, -1)
+        i, o, f, c = _gates(x + tf.matmul(hidden, weights.recurrent, transpose_b=True), 4, cell)
         i = gate(limit(_seeing(i, seen[0], cell)))
         f = 1.0 - i if coupled else gate(limit(_seeing(f, seen[2], cell)))
         cell = f * cell + i * candidate(limit(c))
@@ -113,6 +113,18 @@ def _projection(weights: Any, bias: Any) -> Callable[[Any], Any]:
 def _sum_of_halves(bias: Any) -> Any:
     """ONNX keeps the biases of the input's and of the state's product apart."""
     return None if bias is None else tf.add(*tf.split(bias, 2))
+
+
+def _gates(product: Any, count: int, state: Any) -> list[Any]:
+    """The product of each gate. Slices at a start from zeros, which make gates superfluous: those then go as a whole.
+
+    A SPLIT would keep an output that nothing reads, and int8 kernels refuse one.
+    """
+    if tf.get_static_value(state) is None:
+        parts: list[Any] = tf.split(product, count, -1)
+        return parts
+    size = product.shape[-1] // count
+    return [product[..., size * index : size * (index + 1)] for index in range(count)]
 
 
 def _seeing(gate: Any, peephole: Any, cell: Any) -> Any:

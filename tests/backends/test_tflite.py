@@ -235,6 +235,37 @@ def test_labels_and_preprocessing_travel_in_the_file(compiled: Compile) -> None:
     assert preprocess == to_json(Preprocess(normalize="-1..1"))
 
 
+def test_an_lstm_over_frames_runs_in_int8(tmp_path: Path) -> None:
+    """Its first step starts from zeros, which makes a gate superfluous: nothing may be left of that."""
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in (("w", (1, 32, 6)), ("r", (1, 32, 8)))
+    }
+    nodes = [
+        make_node("Transpose", ["x"], ["steps"], "transpose", perm=[1, 0, 2]),
+        make_node("LSTM", ["steps", "w", "r"], ["", "last"], "lstm", hidden_size=8),
+        make_node("Squeeze", ["last", "front"], ["y"], "squeeze"),
+    ]
+    graph = make_graph(
+        nodes,
+        "frames",
+        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 5, 6])],
+        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8])],
+        [*(from_array(value, name) for name, value in weights.items()), from_array(np.array([0]), "front")],
+    )
+    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = Model(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True)))
+    model.save(tmp_path / "lstm.onnx")
+    x = rng.normal(size=(32, 5, 6)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    request = CompileRequest(tmp_path / "lstm.onnx", FP32, None, tmp_path / "x.npz", tmp_path)
+    baseline = TFLiteBackend().compile(request)
+    (tmp_path / "int8").mkdir()
+    artifact = TFLiteBackend().compile(replace(request, plan=INT8, baseline=baseline, workdir=tmp_path / "int8"))
+    given, wanted = (_interpreter(each).get_signature_runner()(x=x[:1])["y"] for each in (artifact, baseline))
+    np.testing.assert_allclose(given, wanted, atol=0.1 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize(("plan", "oldest"), [(FP32, "1.6.0"), (FP16, "1.15.0"), (INT8, "1.14.0")])
 def test_oldest_runtime_goes_by_what_the_file_holds(plan: QuantPlan, oldest: str, compiled: Compile) -> None:
     assert compiled(plan).min_runtime == f"tensorflow-lite {oldest}"

@@ -30,7 +30,7 @@ class TFLiteBackend:
     """TFLite files for LiteRT (CPU, XNNPACK)."""
 
     name: ClassVar[str] = "tflite"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
     extra: ClassVar[str] = "tflite"

@@ -35,7 +35,9 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
     """
     interpreter = _interpreter(content)
     subgraph = flatbuffer.read(content).subgraphs[0]
-    computed = [*subgraph.inputs, *(index for operator in subgraph.operators for index in operator.outputs)]
+    unread = _unread(subgraph)
+    outputs = (index for operator in subgraph.operators for index in operator.outputs if index not in unread)
+    computed = [*subgraph.inputs, *outputs]
     lows, highs = (dict.fromkeys(computed, extreme) for extreme in (np.inf, -np.inf))
     batch = min(int(size) for index in subgraph.inputs for size in subgraph.tensors[index].shape[:1])
     indices = dict(zip(samples, subgraph.inputs, strict=True))
@@ -55,12 +57,28 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
             blame="your model or your data",
             remedy="Look for NaN and huge values in both; preprocessing must be the one of the training.",
         )
+    for index, source in unread.items():
+        lows[index], highs[index] = lows.get(source, 0.0), highs.get(source, 0.0)
     return {
         subgraph.tensors[index].name.decode(): {
             "min": np.full((1, 1), lows[index], np.float32),
             "max": np.full((1, 1), highs[index], np.float32),
         }
-        for index in computed
+        for index in lows
+    }
+
+
+def _unread(subgraph: Any) -> dict[int, int]:
+    """Outputs that nothing reads (a part of a SPLIT), each with the tensor that its operator reads.
+
+    They have no memory to look into, and as parts they have the range of the whole.
+    """
+    read = {int(index) for operator in subgraph.operators for index in operator.inputs} | set(subgraph.outputs)
+    return {
+        int(index): int(operator.inputs[-1])
+        for operator in subgraph.operators
+        for index in operator.outputs
+        if index not in read
     }
 
 

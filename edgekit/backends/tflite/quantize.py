@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from edgekit.backends.tflite.calibrate import Ranges, Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
 from edgekit.backends.tflite.recorded import tensors_stored_whole
+from edgekit.core.errors import UnsupportedOpError
 from edgekit.core.types import QuantPlan
 from edgekit.formats.tflite import flatbuffer
 
@@ -42,7 +43,14 @@ def quantize(
     statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging
-        result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+        try:
+            result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+        except Exception as error:
+            raise UnsupportedOpError(
+                f"ai-edge-quantizer can't make {plan.default} of this network: {type(error).__name__}: {error}",
+                blame="ai-edge-quantizer on your model",
+                remedy="Build it in another one: --precision fp16, or --precision auto, which leaves this one out.",
+            ) from error
     return _mended(bytes(result.quantized_model))
 
 
