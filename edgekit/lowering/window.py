@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.node import Node
 
-__all__ = ["Window", "as_image", "from_image"]
+__all__ = ["Window", "as_image", "from_image", "refuse_convolution"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,15 @@ class Window:
         return [
             (self.outputs[i] - 1) * self.strides[i] + self._span(i) - self.sizes[i] - self.begin[i] for i in range(2)
         ]
+
+
+def refuse_convolution(node: Node) -> str | None:
+    """Why a Conv or ConvTranspose can't be lowered, as a remedy, or None."""
+    if len(node.shape()) not in (3, 4):
+        return f"Replace the {len(node.shape()) - 2}-D convolution {node.name!r}: edgekit lowers 1-D and 2-D ones."
+    if node.constant(1) is None:
+        return f"Make the weights of {node.name!r} a constant."
+    return None
 
 
 def as_image(value: Any, rank: int) -> Any:

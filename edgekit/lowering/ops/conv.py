@@ -9,20 +9,12 @@ from edgekit.lowering.layout import Laid, channels_last
 from edgekit.lowering.node import Node
 from edgekit.lowering.registry import lowers
 from edgekit.lowering.shuffle import shuffled_outputs
-from edgekit.lowering.window import Window, as_image, from_image
+from edgekit.lowering.window import Window, as_image, from_image, refuse_convolution
 
 __all__: list[str] = []
 
 
-def _refuse(node: Node) -> str | None:
-    if len(node.shape()) not in (3, 4):
-        return f"Replace the {len(node.shape()) - 2}-D convolution {node.name!r}: edgekit lowers 1-D and 2-D ones."
-    if node.constant(1) is None:
-        return f"Make the weights of {node.name!r} a constant."
-    return None
-
-
-@lowers("Conv", refuse=_refuse)
+@lowers("Conv", refuse=refuse_convolution)
 def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
     """Conv in NHWC. The kernel is (out, in / groups, spatial…) in ONNX; SAME where the padding equals it."""
     window = Window.of(node, kernel=node.shape(1)[2:])
