@@ -22,7 +22,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgekit.core.types import Precision, QuantPlan, to_json
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 from edgekit.pipeline import child
 
 NODES_LIMIT = 0.5

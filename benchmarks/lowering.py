@@ -19,7 +19,7 @@ from pathlib import Path
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.tflite import TFLiteBackend
 from edgekit.core.types import Precision, QuantPlan
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 from edgekit.pipeline import child
 
 RATIO_LIMIT = 1.05

@@ -2,118 +2,56 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit.core import events
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.resources import resource
-from edgekit.core.types import EvidenceKind, Measurement, Options, States
-from edgekit.devices.answer import parse_error, parse_measurements
+from edgekit.devices.base import BenchRequest, decode, relay, script_arguments
 
-__all__ = ["measure"]
-
-_PROGRESS = "progress "
+__all__ = ["LocalDevice"]
 
 
-def measure(
-    artifact: Path,
-    *,
-    options: Options = (),
-    against: Sequence[tuple[Path, Options]] = (),
-    inputs: Path | None = None,
-    outputs: Path | None = None,
-    golden: Path | None = None,
-    golden_outputs: Path | None = None,
-    states: States = (),
-    runtime: str | None = None,
-    threads: int = 1,
-    timing: bool = True,
-    repeats: int = 5,
-    runs: int = 100,
-    max_seconds: float = 20.0,
-    digest: str | None = None,
-    blame: str = "your artifact",
-    limits: Limits | None = None,
-) -> tuple[list[Measurement], dict[str, Any]]:
-    """Run an artifact on this machine with the bench script.
+class LocalDevice:
+    """The machine that edgekit runs on, with the runtimes of its own environment."""
 
-    Args:
-        artifact: the file that the runtime opens.
-        options: runtime options, as `Artifact.runtime_options` has them.
-        against: other artifacts to time interleaved, with their options; the first is the baseline of the ratio.
-        inputs: an .npz of samples (leading sample axis) that only `artifact` runs; its answers go to `outputs`.
-        outputs: the .npz for the answers, keyed by the artifact's output names.
-        golden: an .npz of samples that every artifact runs; the answers go to `golden_outputs`/<index>.npz.
-        golden_outputs: the folder for them.
-        states: recurrent state, by the artifacts' names: the samples are then sequences, (sequences, steps, …), and
-            (sequences, …) what a state starts from; the answers are (sequences, steps, …).
-        runtime: name of the runtime's module; by the file's suffix if None.
-        threads: intra-op threads.
-        timing: whether to time; the rest runs in any case.
-        repeats: rounds of `runs` inferences of each artifact, interleaved; they end after `max_seconds`.
-        digest: refuse `artifact` if its content has another SHA-256.
-        blame: who made the artifact, for the error when it doesn't load.
-        limits: memory and time of the process.
+    uri = "local"
 
-    Returns:
-        A measurement for each artifact in order (the first one's ratio is to the first of `against`, the others'
-        is None), and the script's whole answer.
+    def bench(self, request: BenchRequest, *, blame: str, limits: Limits) -> Any:
+        """As `Device.bench`."""
+        return self._run(
+            script_arguments(request),
+            request.threads,
+            what=f"running {request.artifact.name}",
+            blame=blame,
+            limits=limits,
+        )
 
-    Raises:
-        InvalidInputError: the artifact can't be loaded, the samples don't fit it, or the process died.
-        BrokenPromiseError: an answer is NaN.
-        IntegrityError: the digest differs.
-        MissingToolError: the runtime is not installed.
-        UsageError: the runtime doesn't take an option.
-    """
-    limits = limits or Limits(seconds=3600.0)
-    argv = [sys.executable, str(resource("scripts/bench_on_device.py")), _with_options(artifact, options)]
-    for path, path_options in against:
-        argv += ["--against", _with_options(path, path_options)]
-    named = {
-        "--inputs": inputs, "--outputs": outputs, "--golden": golden, "--golden-outputs": golden_outputs,
-        "--runtime": runtime, "--digest": digest, "--threads": threads, "--repeats": repeats, "--runs": runs,
-        "--max-seconds": max_seconds,
-    }  # fmt: skip
-    argv += [f"--state={source}={target}" for source, target in states]
-    for flag, value in named.items():
-        if value is not None:
-            argv += [flag, str(value)]
-    argv += ["--json", "--progress", *([] if timing else ["--no-timing"])]
-    lines: list[str] = []
-    finished = run_limited(
-        argv, limits=limits, env=repeatable_environment(threads), on_line=lines.append, on_error_line=_relay
-    )
-    answer = _decode(lines)
-    error = parse_error(answer, blame)
-    if error:
-        raise error
-    if finished.returncode != 0 or answer is None:
-        raise explain_death(finished, what=f"running {artifact.name}", limits=limits, blame=blame)
-    return parse_measurements(answer, EvidenceKind.MEASURED), answer
+    def probe(self) -> Any:
+        """As `Device.probe`."""
+        return self._run(["--probe", "--json"], 1, what="probing", blame="edgekit", limits=Limits(seconds=120.0))
 
+    def close(self) -> None:
+        """Nothing was put anywhere."""
 
-def _with_options(path: Path, options: Options) -> str:
-    query = "&".join(f"{key}={value}" for key, value in options)
-    return f"{path}?{query}" if query else str(path)
+    def _interpreter(self) -> Sequence[str]:
+        """The program and arguments in front of the script."""
+        return [sys.executable]
 
+    def _environment(self, threads: int) -> Mapping[str, str]:
+        return repeatable_environment(threads)
 
-def _relay(line: str) -> None:
-    """Pass the script's progress on to our listener; the rest of its stderr is kept for the error."""
-    if line.startswith(_PROGRESS):
-        _, fraction, text = line.rstrip("\n").split(" ", 2)
-        with contextlib.suppress(ValueError):
-            events.progress(text, float(fraction))
-
-
-def _decode(lines: Sequence[str]) -> Any:
-    """The answer: the last line that is JSON, whatever a runtime printed before it."""
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError):
-            return json.loads(line)
-    return None
+    def _run(self, arguments: Sequence[str], threads: int, *, what: str, blame: str, limits: Limits) -> Any:
+        lines: list[str] = []
+        finished = run_limited(
+            [*self._interpreter(), str(resource("scripts/bench_on_device.py")), *arguments],
+            limits=limits,
+            env=self._environment(threads),
+            on_line=lines.append,
+            on_error_line=relay,
+        )
+        answer = decode(lines)
+        if answer is None or (finished.returncode != 0 and "error" not in answer):
+            raise explain_death(finished, what=what, limits=limits, blame=blame)
+        return answer

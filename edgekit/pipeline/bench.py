@@ -75,7 +75,7 @@ def bench(path: str | Path, *, threads: int = 1, max_seconds: float = 20.0) -> t
         threads: threads of the runtime.
         max_seconds: the timing ends then.
     """
-    from edgekit.devices.local import measure
+    from edgekit.devices.bench import measure
 
     artifact = _runnable(Path(path))
     measurements, answer = measure(
@@ -92,7 +92,7 @@ def compare(
     Raises:
         UsageError: the two run on different runtimes, which one process can't interleave.
     """
-    from edgekit.devices.local import measure
+    from edgekit.devices.bench import measure
 
     a, b = _runnable(Path(first)), _runnable(Path(second))
     if a.path.suffix != b.path.suffix:

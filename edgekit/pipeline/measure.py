@@ -55,7 +55,7 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
     options = (("session.disable_quant_qdq", "1"),) if model.quantized else ()
 
     def work(folder: Path) -> Any:
-        from edgekit.devices.local import measure
+        from edgekit.devices.bench import measure
 
         try:
             measure(
@@ -109,7 +109,7 @@ def run_artifact(
     others = [(other.path, options) for other, options in against]
 
     def work(folder: Path) -> Any:
-        from edgekit.devices.local import measure
+        from edgekit.devices.bench import measure
 
         measurements, _ = measure(
             artifact.path,

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.core.types import Artifact, Precision, QuantPlan, permutation
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 from edgekit.formats.importer import import_model
 from edgekit.ir.model import Model
 from edgekit.ir.run import Arrays, max_relative

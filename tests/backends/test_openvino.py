@@ -21,7 +21,7 @@ from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.backends.openvino import OpenVINOBackend
 from edgekit.core.errors import InvalidInputError, MissingToolError, UnsupportedOpError, UsageError
 from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, from_json
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model
 from edgekit.ir.run import max_relative, run
 from edgekit.pipeline.child import call

@@ -12,7 +12,7 @@ from onnx.numpy_helper import from_array
 
 from edgekit.backends.openvino import OpenVINOBackend
 from edgekit.core.types import Account, OpAccount, Precision, QuantPlan
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 
 FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
 HONEST = (("INFERENCE_PRECISION_HINT", "f32"),)

@@ -15,7 +15,7 @@ from edgekit.backends.tflite import TFLiteBackend
 from edgekit.backends.tflite.calibrate import Ranges
 from edgekit.backends.tflite.recorded import recorded_ranges
 from edgekit.core.types import Artifact, Precision, QuantPlan
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 from edgekit.formats.importer import import_model
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import Model

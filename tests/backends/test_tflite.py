@@ -475,7 +475,7 @@ def test_a_planted_lie_is_found(lie: str) -> None:
 
 
 def test_the_runtimes_account_of_real_files_holds_and_of_swapped_ones_does_not(compiled: Compile) -> None:
-    from edgekit.devices.local import measure
+    from edgekit.devices.bench import measure
 
     for plan in (FP32, FP16, INT8):
         (measurement, *_), _ = measure(compiled(plan).path, timing=False)

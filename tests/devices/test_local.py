@@ -12,7 +12,7 @@ from edgekit.core.errors import DeviceError, IntegrityError, InvalidInputError, 
 from edgekit.core.process import Limits
 from edgekit.core.types import EvidenceKind
 from edgekit.devices.answer import parse_error, parse_measurements
-from edgekit.devices.local import measure
+from edgekit.devices.bench import measure
 
 MODEL = Path(__file__).parents[2] / "models" / "digits-cnn" / "digits-cnn.onnx"
 FLOAT32 = (("INFERENCE_PRECISION_HINT", "f32"),)

@@ -1,0 +1,32 @@
+"""Devices by their URIs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgekit.core.errors import UsageError
+from edgekit.devices.base import Device
+from edgekit.devices.bench import LOCAL
+
+__all__ = ["open_device"]
+
+# Scheme → what opens the whole URI; each imports its own room.
+_SCHEMES: dict[str, Callable[[str], Device]] = {}
+
+
+def open_device(uri: str) -> Device:
+    """The device that `uri` names. Nothing is reached before its first use.
+
+    Raises:
+        UsageError: no such kind of device, or the URI has not its form.
+    """
+    if uri == "local":
+        return LOCAL
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise UsageError(
+            f"{uri!r} names no device",
+            blame="the command line",
+            remedy=f"Give local{''.join(f', {known}://…' for known in _SCHEMES)}. Help: edgekit devices --help",
+        )
+    return _SCHEMES[scheme](uri)
