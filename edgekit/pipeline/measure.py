@@ -15,6 +15,8 @@ from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.machine import architecture, board_name, cpu_model
 from edgekit.core.resources import resource
 from edgekit.core.types import Artifact, Measurement, Options, TensorSpec, from_json, permutation, to_json
+from edgekit.devices.base import Device
+from edgekit.devices.bench import LOCAL
 from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
@@ -81,7 +83,7 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
         "states": model.states,
         "samples": samples.key,
         "bench": _script(),
-        "host": _host(),
+        "host": _identity(LOCAL),
     }
     entry = store.make("reference", title, inputs, work)
     return entry.file("answers.npz")
@@ -99,11 +101,13 @@ def run_artifact(
     against: Sequence[tuple[Artifact, Options]] = (),
     threads: int = 1,
     timing: bool = True,
+    device: Device = LOCAL,
 ) -> Run:
     """Run an artifact on its own runtime: golden samples always, `samples` where given, timed against `against`.
 
     Args:
         against: artifacts with the runtime options that they run with.
+        device: where. The artifact's digest is checked there.
     """
     golden, samples = _arranged(store, golden, artifact, model), samples and _arranged(store, samples, artifact, model)
     others = [(other.path, options) for other, options in against]
@@ -113,6 +117,8 @@ def run_artifact(
 
         measurements, _ = measure(
             artifact.path,
+            device=device,
+            digest=artifact.digest,
             options=artifact.runtime_options,
             against=others,
             inputs=samples.path if samples else None,
@@ -138,7 +144,7 @@ def run_artifact(
         "timing": timing,
         "tools": dict(backend.tools()),
         "bench": _script(),
-        "host": _host(),
+        "host": _identity(device),
     }
     entry = store.make("run", title, inputs, work)
     return _read_run(entry, artifact, model, with_answers=samples is not None)
@@ -204,6 +210,10 @@ def _script() -> str:
     return digest_file(resource("scripts/bench_on_device.py"))
 
 
-def _host() -> dict[str, str]:
-    """This machine, as far as its figures depend on it."""
-    return {"architecture": architecture(), "cpu": cpu_model(), "board": board_name()}
+def _identity(device: Device) -> dict[str, Any]:
+    """The machine that runs, as far as its figures depend on it."""
+    if device is LOCAL:
+        return {"architecture": architecture(), "cpu": cpu_model(), "board": board_name()}
+    facts = device.probe()
+    told = {key: facts["device"].get(key) for key in ("model", "cpu", "machine", "features", "os", "kernel")}
+    return {"uri": device.uri, **told, "runtimes": facts.get("runtimes")}
