@@ -55,7 +55,7 @@ class _Lines:
 
     def __init__(self, console: Any) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._began: dict[str, float] = {}
 
     def __enter__(self) -> None:
         return None
@@ -65,9 +65,10 @@ class _Lines:
 
     def hear(self, event: Event) -> None:
         if event.kind == "stage":
-            self._began = time.monotonic()
-        elif event.kind == "done":
-            self._console.print(_done(event, time.monotonic() - self._began))
+            self._began[event.source] = time.monotonic()
+        elif event.kind in {"done", "failed"}:
+            now = time.monotonic()
+            self._console.print(_ended(event, now - self._began.pop(event.source, now)))
         elif event.kind == "warning":
             self._console.print(_warning(event))
 
@@ -81,7 +82,7 @@ class _Live(_Lines):
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn())
         self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-        self._task: Any = None
+        self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> None:
         self._progress.start()
@@ -91,19 +92,22 @@ class _Live(_Lines):
 
     def hear(self, event: Event) -> None:
         super().hear(event)
-        if event.kind == "progress" and self._task is not None:
-            self._progress.update(self._task, total=1.0, completed=event.fraction)
+        task = self._tasks.get(event.source)
+        if event.kind == "progress" and task is not None:
+            description = _told(event) if event.source else None
+            self._progress.update(task, total=1.0, completed=event.fraction, description=description)
             return
-        if self._task is not None and event.kind in {"stage", "done"}:
-            self._progress.remove_task(self._task)
-            self._task = None
+        if task is not None and event.kind in {"stage", "done", "failed"}:
+            self._progress.remove_task(self._tasks.pop(event.source))
         if event.kind == "stage":
-            self._task = self._progress.add_task(event.text, total=None)
+            self._tasks[event.source] = self._progress.add_task(event.text, total=None)
 
 
-def _done(event: Event, seconds: float) -> str:
+def _ended(event: Event, seconds: float) -> str:
     from rich.markup import escape
 
+    if event.kind == "failed":
+        return f"[red]✗[/] {escape(_told(event))} [dim]{seconds:.1f} s[/]"
     took = "from the store" if event.cached else f"{seconds:.1f} s"
     return f"[green]✓[/] {escape(event.text)} [dim]{took}[/]"
 
@@ -111,4 +115,8 @@ def _done(event: Event, seconds: float) -> str:
 def _warning(event: Event) -> str:
     from rich.markup import escape
 
-    return f"[yellow]note[/]: {escape(event.text)}"
+    return f"[yellow]note[/]: {escape(_told(event))}"
+
+
+def _told(event: Event) -> str:
+    return f"{event.source}: {event.text}" if event.source else event.text

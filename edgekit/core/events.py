@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Event", "emit", "listening", "progress", "warn"]
+__all__ = ["Event", "current_listener", "emit", "listening", "progress", "warn"]
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,19 @@ class Event:
     """Something worth showing.
 
     Attributes:
-        kind: "stage" (a stage begins), "progress" (within the stage), "done" (the stage ended), or "warning".
-        text: the stage's name in the user's words, or the warning.
+        kind: "stage" (a stage begins), "progress" (within the stage), "done" or "failed" (the stage ended), or
+            "warning".
+        text: the stage's name in the user's words; the warning, or what failed.
         fraction: for "progress", 0..1.
         cached: for "done", whether the result came from the store.
+        source: which of several boards says it, where they work side by side; stages of different sources overlap.
     """
 
-    kind: Literal["stage", "progress", "done", "warning"]
+    kind: Literal["stage", "progress", "done", "failed", "warning"]
     text: str
     fraction: float = 0.0
     cached: bool = False
+    source: str = ""
 
 
 Listener = Callable[[Event], None]
@@ -38,9 +41,14 @@ _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("edg
 
 def emit(event: Event) -> None:
     """Tell the current listener, if any."""
-    listener = _listener.get()
+    listener = current_listener()
     if listener is not None:
         listener(event)
+
+
+def current_listener() -> Listener | None:
+    """Who hears what is said in this context."""
+    return _listener.get()
 
 
 def progress(text: str, fraction: float) -> None:

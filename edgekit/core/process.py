@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError
+from edgekit.core.stopping import check_stopped
 
 __all__ = ["Finished", "Limits", "explain_death", "repeatable_environment", "run_limited"]
 
@@ -80,6 +81,8 @@ def run_limited(
 ) -> Finished:
     """Run `argv` to its end in a process group of its own; a limit, an exception or an interrupt ends the whole group.
 
+    So does whoever stops this context's work: see `edgekit.core.stopping`.
+
     Args:
         argv: the program and its arguments.
         limits: memory and time; the memory of the group is sampled every 20 ms.
@@ -119,6 +122,7 @@ def run_limited(
     killed_for, peak, deadline = None, 0, time.monotonic() + limits.seconds
     try:
         while process.poll() is None:
+            check_stopped()
             used = _group_memory(process.pid)
             peak = max(peak, used)
             killed_for = "memory" if used > limits.memory_bytes else "time" if time.monotonic() > deadline else None
