@@ -27,7 +27,7 @@ SHELL_SCRIPTS = [
     "scripts/test",
     "scripts/lock",
     "scripts/environment.sh",
-    "scripts/torch-environment",
+    "scripts/side-environment",
     ".ci/run",
 ]
 
@@ -253,6 +253,29 @@ def test_without_python_3_11_it_says_so(machine: Machine, tmp_path: Path) -> Non
     assert "Python 3.11 is needed" in done.stderr
     assert "3.9.1" in done.stderr
     assert not machine.venv.exists()
+
+
+def test_a_side_environment_holds_its_own_list_and_nothing_else(machine: Machine, tmp_path: Path) -> None:
+    machine.publish("beta", "2.0", {"beta.py": "VERSION = '2.0'\n"})
+    (machine.checkout / "envs" / "be-ta.txt").write_text("# a list\nbeta==2.0\n")
+    done = machine.run("side-environment", "be-ta")
+    assert done.returncode == 0, done.stderr
+    python = machine.checkout / ".venv-be-ta" / "bin" / "python"
+    told = subprocess.run(
+        [python, "-c", "import beta; print(beta.VERSION)"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "2.0\n"
+    machine.shadow_python(tmp_path / "old")
+    assert machine.run("side-environment", "be-ta").stderr == ""  # found at once
+    machine.environment["EDGEKIT_BE_TA_VENV"] = str(tmp_path / "elsewhere")
+    assert machine.run("side-environment", "be-ta").returncode == 10  # it would be made there, with a Python
+
+
+@pytest.mark.parametrize("arguments", [[], ["gamma"], ["../be-ta"], ["be-ta", "be-ta"]])
+def test_a_side_environment_of_another_name_is_refused(machine: Machine, arguments: list[str]) -> None:
+    (machine.checkout / "envs" / "be-ta.txt").write_text("beta==2.0\n")
+    done = machine.run("side-environment", *arguments)
+    assert (done.returncode, "NAME is one of: be-ta" in done.stderr) == (2, True)
 
 
 def test_scripts_test_hands_its_arguments_to_pytest_alone(machine_with_tools: Machine) -> None:

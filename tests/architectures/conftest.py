@@ -16,7 +16,7 @@ _HERE = Path(__file__).parent
 
 
 def _torch_python() -> Path:
-    """The Python that has PyTorch: see scripts/torch-environment."""
+    """The Python that has PyTorch: see scripts/side-environment torch."""
     checkout = _HERE.parents[1]
     return Path(os.environ.get("EDGEKIT_TORCH_VENV", checkout / ".venv-torch"), "bin", "python")
 
@@ -30,7 +30,7 @@ def keras_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def torch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = _torch_python()
     if not python.exists():
-        pytest.skip(f"there is no PyTorch ({python}): run scripts/torch-environment")
+        pytest.skip(f"there is no PyTorch ({python}): run scripts/side-environment torch")
     return _made(python, "torch_networks.py", tmp_path_factory.mktemp("torch"))
 
 

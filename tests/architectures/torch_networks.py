@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """Networks of today's mobile models in PyTorch, random weights, exported to ONNX by both of PyTorch's exporters.
 
-Usage: torch_networks.py FOLDER. Runs in the environment that scripts/torch-environment makes; knows nothing of edgekit.
+Usage: torch_networks.py FOLDER. Runs in the environment that `scripts/side-environment torch` makes; knows nothing of edgekit.
 For each network it writes <name>-torchscript.onnx and <name>-dynamo.onnx, each with an .npz of inputs ("input:<place>")
 and PyTorch's own answers ("output:<place>").
 """
