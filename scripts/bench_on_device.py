@@ -17,23 +17,39 @@ JSON on stdout, and an exit code.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import gc
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import platform
+import select
+import shutil
+import signal
+import stat
 import sys
+import sysconfig
 import tempfile
+import threading
 import time
 import traceback
+import warnings
 from typing import Any, Callable, Collection, Iterable, Iterator, NamedTuple, Sequence
 
-import numpy as np
+try:
+    import fcntl
+except ImportError:  # not on Windows: it can measure, and not keep
+    fcntl = None  # type: ignore[assignment]
+try:
+    import numpy as np
+except ImportError:  # --probe and --keep work without, and the rest says what to install
+    np = None  # type: ignore[assignment]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PIP_PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 RUNTIMES_BY_SUFFIX = {
     ".tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
@@ -61,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure as the command line says; print the result; return the exit code."""
     arguments = parse_arguments(argv)
     try:
-        result = measure(arguments)
+        if arguments.keep:
+            return keep()
+        with within(arguments.within):
+            result = probe() if arguments.probe else measure(arguments)
     except BenchError as error:
         return report_error(error, arguments)
     except MemoryError:
@@ -76,14 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         cause = "%s: %s" % (type(error).__name__, one_line(error))
         remedy = "Report it with the lines above."
         return report_error(BenchError("DefectError", cause, "edgekit or the runtime", remedy), arguments)
-    print(json.dumps(result, allow_nan=False) if arguments.json else as_text(result))
+    print(json.dumps(result, allow_nan=False) if arguments.json or arguments.probe else as_text(result))
     return 0
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("artifact", help="artifact file, with runtime options: model.xml?INFERENCE_PRECISION_HINT=f32")
+    parser.add_argument(
+        "artifact", nargs="?", help="artifact file, with runtime options: model.xml?INFERENCE_PRECISION_HINT=f32"
+    )
     parser.add_argument("--against", action="append", default=[], metavar="FILE", help="time this one too, interleaved")
     parser.add_argument(
         "--runtime", choices=["ai_edge_litert", "tflite_runtime", "tensorflow", "openvino", "onnxruntime"]
@@ -102,9 +123,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, default=20.0, help="end the timing then")
     parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--digest", metavar="SHA256", help="refuse the first artifact if its content is another")
+    parser.add_argument("--probe", action="store_true", help="say what this device is and has, as JSON; no artifact")
+    parser.add_argument("--keep", action="store_true", help="hold this device and a folder on it until stdin ends")
+    parser.add_argument("--within", metavar="FOLDER", help="work in a keeper's folder, and end when the keeper does")
     parser.add_argument("--progress", action="store_true", help="lines 'progress FRACTION TEXT' on stderr")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if not (arguments.artifact or arguments.probe or arguments.keep):
+        parser.error("name an artifact, or --probe")
+    return arguments
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +162,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     first = loaded[0].session
     return {
         "schema_version": SCHEMA_VERSION,
-        "kind": "measured",
+        "kind": evidence_kind(),
         "device": describe_device(),
         "state": {"before": before, "after": device_state()},
         "runtime": {"name": first.runtime, "version": first.version},
@@ -285,22 +312,84 @@ def import_runtime(path: str, runtime: str | None) -> Any:
     if not names:
         known = ", ".join(RUNTIMES_BY_SUFFIX)
         raise invalid("no runtime is known for %s (known: %s)" % (path, known), "your command", "Name one: --runtime.")
-    modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
-    # Importing OpenVINO reports home, unless the package that does so can't be imported; ONNX Runtime unless told.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     reasons = []
     for name in names:
         try:
-            return importlib.import_module(modules.get(name, name))
+            return import_module(name)
         except Exception as error:  # noqa: BLE001 - a runtime built for another numpy fails in many ways
             reasons.append("%s: %s" % (name, one_line(error)))
     raise BenchError(
         "MissingToolError",
         "no runtime for %s on this device (%s)" % (path, "; ".join(reasons)),
         "this device",
-        "Run: python3 -m pip install %s" % PIP_PACKAGES.get(names[0], names[0]),
+        "Run: %s" % install_line(PIP_PACKAGES.get(names[0], names[0])),
     )
+
+
+def import_module(name: str) -> Any:
+    """Import a runtime by name."""
+    modules = {"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
+    # Importing OpenVINO reports home, unless the package that does so can't be imported; ONNX Runtime unless told.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module(modules.get(name, name))
+
+
+def install_line(package: str) -> str:
+    """How to install a package for this Python: in an environment of its own where the system's is not for pip."""
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    if sys.prefix != sys.base_prefix or not os.path.exists(marker):
+        return "python3 -m pip install %s" % package
+    return (
+        "python3 -m venv --system-site-packages ~/edgekit-venv && ~/edgekit-venv/bin/pip install %s"
+        "  and then use ~/edgekit-venv/bin/python" % package
+    )
+
+
+def probe_runtimes() -> Iterator[dict[str, Any]]:
+    """Each runtime with its version, and why it can't be used if so.
+
+    Of the runtimes for one kind of file, those behind the first that works are named by their metadata alone: importing
+    TensorFlow takes a board half a minute.
+    """
+    for names in RUNTIMES_BY_SUFFIX.values():
+        works = False
+        for name in names:
+            error = probe_import(name) if not works or not installed(name) else None
+            works = works or error is None
+            yield {"name": name, "version": version_of(name) if installed(name) else None, "error": error}
+
+
+def installed(module: str) -> bool:
+    """Whether there is such a module, working or not."""
+    return importlib.util.find_spec(module) is not None
+
+
+def probe_import(name: str) -> str | None:
+    """Why a runtime can't be imported, or None. In a process of its own: one built for another CPU dies of it."""
+    if not installed(name):
+        return "not installed"
+    outcome, answer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's threads sleep, and rest in the child
+        child = os.fork()
+    if child == 0:
+        signal.alarm(120)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        try:
+            import_module(name)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+            os.write(answer, one_line(error).encode())
+        os._exit(0)
+    os.close(answer)
+    with os.fdopen(outcome, errors="replace") as stream:
+        reason = stream.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return "importing it died of %s" % signal.Signals(os.WTERMSIG(status)).name
+    return reason or None
 
 
 def describe_artifact(item: Loaded, timing: Timing | None, ratios: dict[str, float] | None) -> dict[str, Any]:
@@ -958,59 +1047,119 @@ def ratio(first: Timing | None, other: Timing | None) -> dict[str, float] | None
 
 # ---------------------------------------------------------------------------------------------------- the device
 
+# Arm's own cores by their part number in /proc/cpuinfo, as their reference manuals give it.
+ARM_IMPLEMENTER = 0x41
+ARM_CORES = {
+    0xB76: "ARM1176", 0xC07: "Cortex-A7", 0xC08: "Cortex-A8", 0xC09: "Cortex-A9", 0xC0F: "Cortex-A15",
+    0xD01: "Cortex-A32", 0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76", 0xD0D: "Cortex-A77",
+    0xD0E: "Cortex-A76AE", 0xD41: "Cortex-A78", 0xD42: "Cortex-A78AE", 0xD44: "Cortex-X1", 0xD46: "Cortex-A510",
+    0xD47: "Cortex-A710", 0xD48: "Cortex-X2", 0xD4D: "Cortex-A715", 0xD4E: "Cortex-X3", 0xD80: "Cortex-A520",
+    0xD81: "Cortex-A720", 0xD82: "Cortex-X4", 0xD0C: "Neoverse-N1", 0xD40: "Neoverse-V1", 0xD49: "Neoverse-N2",
+    0xD4F: "Neoverse-V2",
+}  # fmt: skip
 
-def describe_device() -> dict[str, Any]:
-    """What it is, for people and for the choice of what may be compared."""
-    cpu = cpu_fields()
-    memory = [line.split() for line in read("/proc/meminfo").splitlines() if line.startswith("MemTotal")]
-    flags = (cpu.get("flags") or cpu.get("Features") or "").split()
-    name = cpu.get("model name") or cpu.get("Hardware") or cpu.get("CPU part") or platform.processor()
-    model = read("/proc/device-tree/model").strip("\0\n") or read("/sys/devices/virtual/dmi/id/product_name").strip()
+
+def evidence_kind(root: str = "/") -> str:
+    """Either "measured", or "emulated" where another program interprets this program's machine code.
+
+    qemu-user answers for /proc/self/exe itself, with the program that it runs; the same link under another name shows
+    what the kernel runs: qemu.
+    """
+    links = []
+    for name in ("self", "thread-self"):
+        try:
+            links.append(os.readlink(os.path.join(root, "proc", name, "exe")))
+        except OSError:
+            return "measured"
+    return "measured" if links[0] == links[1] else "emulated"
+
+
+def describe_device(root: str = "/") -> dict[str, Any]:
+    """What it is, for people and for the choice of what may be compared. `root` is where its /proc and /sys lie."""
+    cpus = cpu_fields(root)
+    first = cpus[0] if cpus else {}
+    memory = [line.split() for line in read(root, "proc/meminfo").splitlines() if line.startswith("MemTotal")]
+    flags = (first.get("flags") or first.get("Features") or "").split()
+    parts = list(dict.fromkeys(filter(None, map(arm_core, cpus))))  # big.LITTLE has several kinds
+    soc = read(root, "proc/device-tree/compatible").strip("\0").split("\0")[-1]
+    model = read(root, "proc/device-tree/model") or read(root, "sys/devices/virtual/dmi/id/product_name")
     return {
-        "model": model,
-        "cpu": name,
+        "model": model.strip("\0\n "),
+        "soc": soc,
+        "cpu": first.get("model name") or " + ".join(parts) or first.get("Hardware") or platform.processor(),
+        "cpu_part": " + ".join(parts),
         "cores": os.cpu_count() or 1,
         "features": sorted(FEATURES & set(flags)),
         "memory_bytes": int(memory[0][1]) * 1024 if memory else 0,
-        "os": os_name(),
+        "os": os_name(root),
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "python": platform.python_version(),
+        "clock": time.time(),
     }
 
 
-def cpu_fields() -> dict[str, str]:
-    """The first processor's fields in /proc/cpuinfo."""
-    fields: dict[str, str] = {}
-    for line in read("/proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    return fields
+def cpu_fields(root: str) -> list[dict[str, str]]:
+    """The fields of each processor in /proc/cpuinfo."""
+    cpus: list[dict[str, str]] = []
+    for line in read(root, "proc/cpuinfo").splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key == "processor" or not cpus:
+            cpus.append({})
+        if key:
+            cpus[-1][key] = value
+    return cpus
 
 
-def os_name() -> str:
+def arm_core(cpu: dict[str, str]) -> str:
+    """The name of an ARM core, or its numbers, or nothing for what is no ARM core."""
+    try:
+        implementer, part = int(cpu["CPU implementer"], 16), int(cpu["CPU part"], 16)
+    except (KeyError, ValueError):
+        return ""
+    name = ARM_CORES.get(part) if implementer == ARM_IMPLEMENTER else None
+    return name or "implementer 0x%02x part 0x%03x" % (implementer, part)
+
+
+def os_name(root: str) -> str:
     """The distribution's own name for itself."""
-    for line in read("/etc/os-release").splitlines():
+    for line in read(root, "etc/os-release").splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip('"')
     return platform.system()
 
 
-def device_state() -> dict[str, Any]:
-    """What makes a device slow: its governor, clock, heat and load. None where it doesn't say."""
-    frequency = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").strip()
-    temperature = read("/sys/class/thermal/thermal_zone0/temp").strip()
+def probe() -> dict[str, Any]:
+    """What the device is, the state that it is in, and what it can run."""
+    folder = tempfile.gettempdir()
     return {
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        "schema_version": SCHEMA_VERSION,
+        "kind": evidence_kind(),
+        "device": describe_device(),
+        "state": device_state(),
+        "numpy": np and np.__version__,
+        "runtimes": list(probe_runtimes()),
+        "temp": {"folder": folder, "free_bytes": shutil.disk_usage(folder).free},
+    }
+
+
+def device_state(root: str = "/") -> dict[str, Any]:
+    """What makes a device slow: its governor, clock, heat and load. None where it doesn't say."""
+    frequency = read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").strip()
+    temperature = read(root, "sys/class/thermal/thermal_zone0/temp").strip()
+    return {
+        "governor": read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "frequency": int(frequency) * 1000 if frequency.isdigit() else None,
         "temperature": int(temperature) / 1000 if temperature.lstrip("-").isdigit() else None,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 
-def read(path: str) -> str:
+def read(*path: str) -> str:
     """A file of the system, or nothing."""
     try:
-        with open(path, errors="replace") as stream:
+        with open(os.path.join(*path), errors="replace") as stream:
             return stream.read()
     except OSError:
         return ""
@@ -1033,6 +1182,181 @@ def resident_bytes_after_reset() -> int | None:
     except (OSError, AttributeError):
         return status_bytes("VmHWM")
     return status_bytes("VmRSS")
+
+
+# ---------------------------------------------------------------------------------------------------- keeping a folder
+
+FOLDER_PREFIX = "edgekit-"
+KEEPER = "keeper"  # a file in each folder, locked while the process lives that keeps the folder
+RUN = "run-"  # and one for each process that works in it, locked likewise
+
+
+def keep() -> int:
+    """Hold this device and a fresh folder on it until stdin ends; then end what runs in the folder, and remove it.
+
+    Says on stdout `{"waiting": ...}` if another keeper holds the device, and `edgekit-ready {"folder": ..., facts}`
+    when the folder is there. Whichever way the caller goes (killed, the connection lost), stdin ends. The kernel drops
+    the locks of a process that dies, so what a killed keeper left is known for certain, whatever the clock says, and
+    the next one removes it.
+
+    Raises:
+        BenchError: the temporary folder can't be used.
+    """
+    if fcntl is None:
+        raise BenchError("MissingToolError", "this system has no file locks", "this device", "Use Linux on it.")
+    going_on, root = until_told(), tempfile.gettempdir()
+    board, folder = None, None
+    try:
+        board = hold_board(os.path.join(root, "%s%d.lock" % (FOLDER_PREFIX, os.getuid())), going_on)
+        if board:
+            sweep(root)
+            folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=root)
+            lock(os.path.join(folder, KEEPER))
+            print("edgekit-ready " + json.dumps({"folder": folder, **probe()}), flush=True)
+            while going_on(None):
+                pass
+    finally:
+        if folder:
+            remove(folder)
+        if board:
+            board.remove()
+    return 0
+
+
+def until_told() -> Callable[[float | None], bool]:
+    """A wait of so many seconds (None: as long as it takes); it answers False once stdin has ended or a signal came."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # instead of the process' death: the pipe tells
+
+    def going_on(seconds: float | None) -> bool:
+        try:
+            ready, _, _ = select.select([0, woken], [], [], seconds)
+            return woken not in ready and (0 not in ready or bool(os.read(0, 1 << 16)))
+        except OSError:  # stdin was closed, or its terminal is gone
+            return False
+
+    return going_on
+
+
+class Board(NamedTuple):
+    """The lock that one keeper at a time has."""
+
+    path: str
+    descriptor: int
+
+    def remove(self) -> None:
+        """Let the next one have it; nothing stays behind."""
+        os.unlink(self.path)
+        os.close(self.descriptor)
+
+
+def hold_board(path: str, going_on: Callable[[float | None], bool]) -> Board | None:
+    """Wait for the device; None if the caller went before it was free."""
+    told = False
+    while True:
+        descriptor = lock(path)
+        if descriptor is not None:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                    return Board(path, descriptor)
+            os.close(descriptor)  # the last keeper removed this very file just now
+            continue
+        if not told:
+            print(json.dumps({"waiting": "another run holds this device"}), flush=True)
+            told = True
+        if not going_on(0.2):
+            return None
+
+
+def lock(path: str) -> int | None:
+    """Make and lock a file that holds our process id; its descriptor, or None if another process has it locked."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        cause = "%s can't be opened: %s" % (path, error.strerror)
+        raise BenchError("UsageError", cause, "this device", "Name another folder in TMPDIR.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d" % os.getpid())
+    return descriptor
+
+
+def sweep(root: str) -> None:
+    """Remove the folders of our user's keepers that were killed; what has no keeper's file is no concern of ours."""
+    for name in os.listdir(root):
+        folder = os.path.join(root, name)
+        keeper = os.path.join(folder, KEEPER)
+        if not name.startswith(FOLDER_PREFIX) or not os.path.isfile(keeper):
+            continue
+        about = os.lstat(folder)
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+            descriptor = lock(keeper)
+            if descriptor is not None:
+                remove(folder)
+                os.close(descriptor)
+
+
+def remove(folder: str) -> None:
+    """End the processes that work in a folder, and remove it."""
+    for _ in range(50):  # a copy that is under way may add a file meanwhile
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.startswith(RUN):
+                end(os.path.join(folder, name))
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            break
+        time.sleep(0.1)
+
+
+def end(record: str) -> None:
+    """End the process whose record this is. While it is locked, the number in it can be no other process'."""
+    number = read(record)
+    for _ in range(250 if number.isdigit() else 0):
+        descriptor = lock(record)
+        if descriptor is not None:
+            os.close(descriptor)
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGKILL)
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def within(folder: str | None) -> Iterator[None]:
+    """Work in a keeper's folder, if one is named: leave temporary files there, and end when its keeper does."""
+    if folder is None:
+        yield
+        return
+    try:
+        keeper = os.open(os.path.join(folder, KEEPER), os.O_RDONLY)
+    except OSError as error:
+        cause = "%s is no folder that a keeper made: %s" % (folder, error.strerror)
+        raise BenchError("UsageError", cause, "your command", "Start one with --keep.") from error
+    record = os.path.join(folder, "%s%d" % (RUN, os.getpid()))
+    descriptor = lock(record)
+    # The kernel wakes this thread when the keeper is gone; until then it costs no time.
+    threading.Thread(target=end_with, args=(keeper,), daemon=True).start()
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        os.unlink(record)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def end_with(keeper: int) -> None:
+    """Wait for the lock that a keeper has, then end this process."""
+    fcntl.flock(keeper, fcntl.LOCK_SH)
+    os.write(2, b"error: the keeper of this folder is gone, and nobody waits for the answer\n")
+    os._exit(EXIT_CODES["DefectError"])
 
 
 # ---------------------------------------------------------------------------------------------------- text

@@ -1,0 +1,186 @@
+"""The bench script's --keep and --within: one run at a time on a device, and nothing left behind, whoever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "bench_on_device.py"
+MODEL = ROOT / "models" / "digits-cnn" / "digits-cnn.onnx"
+
+Process = subprocess.Popen[str]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the script with these arguments."""
+    with contextlib.ExitStack() as started:
+
+        def start(*arguments: object, python: tuple[str, ...] = ()) -> Process:
+            process = subprocess.Popen(
+                [sys.executable, *python, str(SCRIPT), *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+                text=True,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def keep(start: Start) -> Start:
+    """Starts a keeper. Its Python sees no packages, so that it has no runtime to probe, nor numpy to need."""
+    return lambda: start("--keep", python=("-S", "-E"))
+
+
+@pytest.fixture
+def run(start: Start) -> Start:
+    """Starts a run in a keeper's folder that would take ten minutes; it is timing when this returns."""
+
+    def run(folder: object) -> Process:
+        process = start(
+            MODEL, "--runtime", "onnxruntime", "--within", folder, "--runs", 10**7, "--max-seconds", 600, "--progress"
+        )
+        assert process.stderr
+        assert "timing" in process.stderr.readline()
+        return process
+
+    return run
+
+
+def leave(keeper: Process) -> None:
+    """The caller of a keeper goes."""
+    assert keeper.stdin
+    keeper.stdin.close()
+    keeper.wait(timeout=20)
+
+
+def first_line(process: Process) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def ready(keeper: Process) -> dict[str, Any]:
+    line = first_line(keeper)
+    assert line.startswith("edgekit-ready {")
+    facts: dict[str, Any] = json.loads(line.partition(" ")[2])
+    return facts
+
+
+def test_the_folder_is_there_until_stdin_ends(keep: Start, tmp_path: Path) -> None:
+    keeper = keep()
+    facts = ready(keeper)
+    folder = Path(facts["folder"])
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (facts["schema_version"], facts["kind"], facts["numpy"]) == (2, "measured", None)
+    assert {each["error"] for each in facts["runtimes"]} == {"not installed"}
+    (folder / "below").mkdir()
+    (folder / "below" / "model.tflite").write_bytes(b"1")
+    leave(keeper)
+    assert keeper.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(keep: Start, tmp_path: Path, number: signal.Signals) -> None:
+    keeper = keep()
+    ready(keeper)
+    keeper.send_signal(number)
+    assert keeper.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_one_waits_and_says_so_once(keep: Start, tmp_path: Path) -> None:
+    first, second, third = keep(), keep(), keep()
+    ready_first = [each for each in (first, second, third) if first_line(each).startswith("edgekit-ready")]
+    assert len(ready_first) == 1
+    (holder,) = ready_first
+    waiting = [each for each in (first, second, third) if each is not holder]
+    leave(waiting[0])  # it waits no more
+    assert waiting[1].poll() is None
+    leave(holder)
+    ready(waiting[1])
+    leave(waiting[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_runs_in_the_folder_ends_with_it(keep: Start, run: Start, tmp_path: Path) -> None:
+    keeper = keep()
+    folder = ready(keeper)["folder"]
+    running = run(folder)
+    assert running.poll() is None
+    leave(keeper)
+    assert running.wait(timeout=20) != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_keeper_is_killed_ends_by_itself_and_the_next_keeper_sweeps(
+    keep: Start, run: Start, tmp_path: Path
+) -> None:
+    keeper = keep()
+    folder = Path(ready(keeper)["folder"])
+    running = run(folder)
+    keeper.kill()
+    assert running.wait(timeout=20) == 1
+    assert folder.exists()  # nobody was there to remove it
+    theirs = tmp_path / "edgekit-theirs"
+    theirs.mkdir()
+    ready(following := keep())
+    assert not folder.exists()
+    leave(following)
+    assert list(tmp_path.iterdir()) == [theirs]
+
+
+def test_a_stopped_run_of_a_killed_keeper_is_killed_by_the_next(keep: Start, run: Start, tmp_path: Path) -> None:
+    keeper = keep()
+    running = run(ready(keeper)["folder"])
+    running.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT)
+    keeper.kill()
+    following = keep()
+    ready(following)
+    assert running.wait(timeout=20) == -signal.SIGKILL
+    leave(following)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_over_leaves_no_record(keep: Start, tmp_path: Path) -> None:
+    keeper = keep()
+    folder = Path(ready(keeper)["folder"])
+    command = [sys.executable, str(SCRIPT), str(MODEL), "--within", str(folder), "--no-timing", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["schema_version"] == 2
+    assert [file.name for file in folder.iterdir()] == ["keeper"]
+
+
+def test_within_a_folder_that_nobody_keeps_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), str(MODEL), "--within", str(tmp_path), "--no-timing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no folder that a keeper made" in done.stderr
+
+
+def test_a_link_in_the_locks_place_is_refused(keep: Start, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / f"edgekit-{os.getuid()}.lock").symlink_to(tmp_path / "precious")
+    keeper = keep()
+    leave(keeper)
+    assert keeper.returncode == 2
+    assert (tmp_path / "precious").read_text() == "years of work"
