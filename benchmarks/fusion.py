@@ -80,7 +80,7 @@ def compiled(kind: str, folder: Path) -> tuple[Path, Any]:
         "calibration": None, "workdir": workdir,
     }  # fmt: skip
     what, blame = f"compiling with {kind}", "the benchmark"
-    job = "edgekit.pipeline.jobs:compile_artifact"
+    job = "edgekit.pipeline.native:compile_artifact"
     answer = child.call(job, {"backend": kind, "request": request}, what=what, blame=blame)
     options = tuple((name, value) for name, value in answer["runtime_options"])
     return workdir / answer["files"][0], options

@@ -68,7 +68,7 @@ def compile_int8(backend: str, model: Path, samples: Path, folder: Path) -> Arti
         workdir = folder / precision
         workdir.mkdir(parents=True)
         answer = child.call(
-            "edgekit.pipeline.jobs:compile_artifact",
+            "edgekit.pipeline.native:compile_artifact",
             {
                 "backend": backend,
                 "request": CompileRequest(model, QuantPlan(precision), artifact, samples, workdir),
@@ -114,7 +114,7 @@ def import_model(source: Path, folder: Path) -> Path:
     for stage, path in (("import_model", source), ("fuse_model", folder / "model.onnx")):
         arguments = {"source": str(path), "out": str(folder), "seed": 0}
         folder.mkdir(exist_ok=True)
-        child.call(f"edgekit.pipeline.jobs:{stage}", arguments, what=f"{stage} of {path.name}", blame="the benchmark")
+        child.call(f"edgekit.pipeline.native:{stage}", arguments, what=f"{stage} of {path.name}", blame="the benchmark")
     return folder / "model.onnx"
 
 

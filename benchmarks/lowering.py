@@ -60,7 +60,7 @@ def convert(source: Path, folder: Path) -> Path:
     """Keras file → Model, fused → TFLite, as a build does it."""
     for stage, path in (("import_model", source), ("fuse_model", folder / "model.onnx")):
         arguments = {"source": str(path), "out": str(folder), "seed": 0}
-        child.call(f"edgekit.pipeline.jobs:{stage}", arguments, what=f"{stage} of {path.name}", blame="the benchmark")
+        child.call(f"edgekit.pipeline.native:{stage}", arguments, what=f"{stage} of {path.name}", blame="the benchmark")
     request = CompileRequest(folder / "model.onnx", QuantPlan(Precision.FP32), None, None, folder)
     return TFLiteBackend().compile(request).path
 

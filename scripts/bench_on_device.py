@@ -1089,6 +1089,7 @@ def describe_device(root: str = "/") -> dict[str, Any]:
         "soc": soc,
         "cpu": first.get("model name") or " + ".join(parts) or first.get("Hardware") or platform.processor(),
         "cpu_part": " + ".join(parts),
+        "vendor": first.get("vendor_id") or "",
         "cores": os.cpu_count() or 1,
         "features": sorted(FEATURES & set(flags)),
         "memory_bytes": int(memory[0][1]) * 1024 if memory else 0,

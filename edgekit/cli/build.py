@@ -10,9 +10,11 @@ import typer
 from edgekit.cli import options
 from edgekit.cli.options import (
     AsJson,
+    BoardsFile,
     Color,
     CustomObjects,
     Debug,
+    Devices,
     InputShape,
     ModelArgument,
     Normalize,
@@ -31,6 +33,9 @@ Example:  edgekit build digits-cnn --target raspberry-pi-5 --target intel-cpu
 
 \b
 Example:  edgekit build model.h5 -t raspberry-pi-4 --data photos/ --normalize 0..1 --max-drop 0.5
+
+\b
+Example:  edgekit build model.onnx -t raspberry-pi-5 -d eval.npz --device ssh://pi@kitchen
 
 \b
 Example:  edgekit build yolo.onnx -t intel-cpu --data boxes.npz --metric edgekit.metrics:yolo
@@ -91,6 +96,8 @@ def _build(
     require: Annotated[
         str | None, typer.Option("--require", metavar="measured|emulated", help="The evidence that gates must have.")
     ] = None,
+    device: Devices = None,
+    boards: BoardsFile = None,
     threads: Threads = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Batch size of the artifact.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
@@ -135,7 +142,7 @@ def _build(
             strict=strict,
             require=require,
         ),
-        "run": given(threads=threads, batch=batch, seed=seed, backend=backend),
+        "run": given(threads=threads, batch=batch, seed=seed, backend=backend, devices=device, boards=boards),
     }  # fmt: skip
     with progress_display():
         report = build(model, targets, flags=flags, recipe=config, out=out)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 __all__ = [
-    "AsJson", "Color", "CustomObjects", "Debug", "InputShape", "ModelArgument", "Normalize", "Resize", "State",
+    "AsJson", "BoardsFile", "Color", "CustomObjects", "Debug", "Devices", "InputShape", "ModelArgument", "Normalize",
+    "Resize", "State",
     "Threads", "TrustModel", "given", "input_shapes", "states",
 ]  # fmt: skip
 
@@ -15,6 +17,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, print the traceback and the tools' own logs.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.", show_default="1")
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="URI",
+        help="Where: local, ssh://user@host, adb://serial, qemu://cortex-a76; may be given again.",
+        show_default=False,
+    ),
+]
+BoardsFile = Annotated[
+    Path | None, typer.Option("--boards", metavar="FILE", help="A TOML file of boards: [boards.NAME] device = URI.")
 ]
 Normalize = Annotated[
     str | None, typer.Option("--normalize", metavar="none|0..1|-1..1|imagenet", help="Scale of image pixels.")

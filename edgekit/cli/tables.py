@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from edgekit.core.types import Gate, Measurement, Metric
     from edgekit.pipeline.validate import Validation
-    from edgekit.report.build_report import BuildReport, Latency, TargetReport
+    from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport
     from edgekit.report.inspection import Fusion, Inspection, TargetFit
 
 __all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings", "print_validation"]
@@ -26,6 +26,12 @@ def print_build(report: BuildReport) -> None:
     for target in report.targets:
         table.add_row(*_target_row(target))
     console.print(table)
+    rows = [(target.target, *_device_row(device)) for target in report.targets for device in target.devices]
+    if rows:
+        console.print()
+        print_rows(
+            ("target", "device", "evidence", "runtime", "accuracy", "agrees with this host", "speed", "verdict"), rows
+        )
     for target in report.targets:
         for note in _notes(target):
             console.print(f"[dim]{escape(target.target)}:[/] {note}")
@@ -144,6 +150,20 @@ def _target_row(target: TargetReport) -> tuple[str, ...]:
     )
 
 
+def _device_row(device: DeviceReport) -> tuple[str, ...]:
+    if device.error:
+        return (device.name, "", "", "", "", "", f"failed ({device.exit_code})")
+    verdict = {True: "passed", False: f"failed ({device.exit_code})", None: "unproven"}[device.passed]
+    agreement = next((m for m in device.agreement if m.unit == "points"), None)
+    if agreement is not None:
+        alike = round(agreement.artifact / 100 * agreement.n)
+        agrees = f"{alike:,} of {agreement.n:,}"
+    else:
+        agrees = f"{device.golden_sqnr:.1f} dB" if device.golden_sqnr is not None else ""
+    speed = "no latency: emulated" if device.kind == "emulated" else _latency(device.latency, "")
+    return (device.name, str(device.kind), device.runtime, _accuracy(device.metrics), agrees, speed, verdict)
+
+
 def _accuracy(metrics: Sequence[Metric]) -> str:
     if not metrics:
         return "unknown (no data)"
@@ -154,10 +174,12 @@ def _accuracy(metrics: Sequence[Metric]) -> str:
 
 
 def _speed(target: TargetReport) -> str:
-    latency: Latency | None = target.latency or target.latency_at_host
+    return _latency(target.latency or target.latency_at_host, "" if target.latency else "@host")
+
+
+def _latency(latency: Latency | None, place: str) -> str:
     if latency is None:
         return ""
-    place = "" if target.latency else "@host"
     ratio = f"speedup{place} {1 / latency.ratio:.2f}×, " if latency.ratio else ""
     return f"{ratio}p50 {latency.p50_ms:.3f} ms{place}"
 
@@ -165,6 +187,9 @@ def _speed(target: TargetReport) -> str:
 def _notes(target: TargetReport) -> Iterable[str]:
     if target.error:
         yield f"{escape(target.error['cause'])}\n  next: {escape(target.error['remedy'])}"
+    for device in target.devices:
+        if device.error:
+            yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"
     for gate in target.gates:
         if gate.passed is not True:
             yield _gate(gate)

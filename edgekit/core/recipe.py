@@ -146,12 +146,19 @@ class GateSection(_Section):
 
 
 class RunSection(_Section):
-    """How it is run and measured."""
+    """How it is run and measured.
+
+    Attributes:
+        devices: where, by URI; each target is proven on those that can run it. None: its own default.
+        boards: a TOML file of more of them.
+    """
 
     threads: int = Field(default=1, ge=1, le=256)
     batch: int = Field(default=1, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**32)
     backend: str | None = None
+    devices: tuple[str, ...] = ()
+    boards: Path | None = None
 
 
 class Recipe(_Section):
@@ -222,7 +229,7 @@ def _read(file: Path) -> dict[str, Any]:
             blame="your recipe",
             remedy="Write a fresh one with: edgekit init MODEL",
         ) from error
-    for section, keys in (("model", ("path",)), ("data", ("data", "train", "eval"))):
+    for section, keys in (("model", ("path",)), ("data", ("data", "train", "eval")), ("run", ("boards",))):
         table = content.get(section)
         for key in keys:
             value = table.get(key) if isinstance(table, dict) else None

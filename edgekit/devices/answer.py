@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
-from edgekit.core.types import Account, EvidenceKind, Measurement, OpAccount, Timing
+from edgekit.core.types import Account, EvidenceKind, Measurement, OpAccount, Timing, to_json
 
-__all__ = ["parse_error", "parse_measurements"]
+__all__ = ["DeviceFacts", "parse_error", "parse_facts", "parse_measurements"]
+
+_P = TypeVar("_P", bound="_Part")
 
 
 class _Part(BaseModel):
@@ -61,15 +64,77 @@ class _Runtime(_Part):
 
 class _Device(_Part):
     model: str
+    soc: str
     cpu: str
+    cpu_part: str
+    vendor: str
+    cores: int
+    features: tuple[str, ...]
+    memory_bytes: int
+    os: str
+    kernel: str
     machine: str
+    python: str
+    clock: float
+
+
+class _RuntimeThere(_Part):
+    name: str
+    version: str | None
+    error: str | None
+
+
+class _Probe(_Part):
+    kind: EvidenceKind
+    device: _Device
+    runtimes: tuple[_RuntimeThere, ...]
 
 
 class _Answer(_Part):
+    kind: EvidenceKind
     device: _Device
     runtime: _Runtime
     threads: int
     artifacts: list[_Artifact]
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a device is, in its own words.
+
+    Attributes:
+        kind: measured, or emulated: what its evidence is.
+        model: the board's own name, like "Raspberry Pi 5 Model B Rev 1.0", or "".
+        soc: like "brcm,bcm2712", or "".
+        cpu: for people; `cpu_part` an ARM core's name, like "Cortex-A76", or "".
+        vendor: like "GenuineIntel", or "".
+        machine: the architecture, as `uname -m` prints it.
+        python: version of the Python that runs the script.
+        runtimes: name and version of each that can be imported.
+        clock: seconds since 1970 when it answered.
+    """
+
+    kind: EvidenceKind
+    model: str
+    soc: str
+    cpu: str
+    cpu_part: str
+    vendor: str
+    machine: str
+    cores: int
+    features: tuple[str, ...]
+    memory_bytes: int
+    os: str
+    kernel: str
+    python: str
+    runtimes: tuple[tuple[str, str], ...]
+    clock: float
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its figures depend on."""
+        facts: dict[str, Any] = to_json(self)
+        return {key: value for key, value in facts.items() if key != "clock"}
 
 
 class _Error(_Part):
@@ -79,31 +144,32 @@ class _Error(_Part):
     remedy: str
 
 
-def parse_measurements(answer: Any, kind: EvidenceKind) -> list[Measurement]:
-    """A measurement for each artifact, in the order of the call; the first one's ratio is to the second.
-
-    Args:
-        answer: the decoded JSON of the bench script.
-        kind: what kind of evidence the device gives.
+def parse_facts(answer: Any) -> DeviceFacts:
+    """What the device said of itself, from the script's answer to --probe.
 
     Raises:
         DeviceError: the answer is not what our script writes.
     """
-    try:
-        parsed = _Answer.model_validate(answer)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise DeviceError(
-            f"the device's answer is not the bench script's: {place}: {first['msg']}",
-            blame="the device",
-            remedy="Use the bench_on_device.py that came with this edgekit.",
-        ) from error
+    parsed = _parse(_Probe, answer)
+    runtimes = tuple((each.name, each.version or "") for each in parsed.runtimes if each.error is None)
+    return DeviceFacts(kind=parsed.kind, runtimes=runtimes, **dict(parsed.device))
+
+
+def parse_measurements(answer: Any) -> list[Measurement]:
+    """A measurement for each artifact, in the order of the call; the first one's ratio is to the second.
+
+    Args:
+        answer: the decoded JSON of the bench script.
+
+    Raises:
+        DeviceError: the answer is not what our script writes.
+    """
+    parsed = _parse(_Answer, answer)
     baseline = parsed.artifacts[1].ratio if len(parsed.artifacts) > 1 else None
     where = f"{parsed.device.model or parsed.device.machine}, {parsed.device.cpu}"
     return [
         Measurement(
-            kind=kind,
+            kind=parsed.kind,
             where=where,
             runtime=f"{parsed.runtime.name} {parsed.runtime.version}",
             threads=parsed.threads,
@@ -130,6 +196,19 @@ def parse_error(answer: Any, blame: str) -> EdgekitError | None:
     if error["blame"] == "your artifact":
         error["blame"] = blame
     return from_dict(error)
+
+
+def _parse(kind: type[_P], answer: Any) -> _P:
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise DeviceError(
+            f"the device's answer is not the bench script's: {place}: {first['msg']}",
+            blame="the device",
+            remedy="Use the bench_on_device.py that came with this edgekit.",
+        ) from error
 
 
 def _timing(item: _Artifact) -> Timing | None:

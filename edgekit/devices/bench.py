@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.process import Limits
-from edgekit.core.types import EvidenceKind, Measurement, Options, States
+from edgekit.core.types import Measurement, Options, States
 from edgekit.devices.answer import parse_error, parse_measurements
 from edgekit.devices.base import BenchRequest, Device
 from edgekit.devices.local import LocalDevice
@@ -80,4 +80,4 @@ def measure(
     error = parse_error(answer, blame)
     if error:
         raise error
-    return parse_measurements(answer, EvidenceKind.MEASURED), answer
+    return parse_measurements(answer), answer

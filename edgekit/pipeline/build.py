@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,14 @@ from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UsageError, from_system
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.data.function import load_function
+from edgekit.devices.base import Device
+from edgekit.devices.bench import LOCAL
+from edgekit.devices.fleet import Board, Outcome, gather_boards, run_fleet
+from edgekit.devices.opening import open_device
+from edgekit.pipeline.boards import Asked, Boards
 from edgekit.pipeline.choose import choose
 from edgekit.pipeline.folder import write_target
+from edgekit.pipeline.job import Job
 from edgekit.pipeline.lock import Lock
 from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
@@ -20,12 +26,22 @@ from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
 from edgekit.pipeline.targets import Target, is_here, load_target
-from edgekit.pipeline.trial import Job, Judgement, TargetJob, Trial
+from edgekit.pipeline.trial import Showing, TargetJob, Trial
+from edgekit.pipeline.verdict import all_passed, failed, target_report
 from edgekit.pipeline.zoo import NamedModel, find_model
-from edgekit.report.build_report import BuildReport, Latency, TargetReport
-from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
+from edgekit.report.build_report import BuildReport, TargetReport
+from edgekit.report.gates import combine
 
 __all__ = ["build"]
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where a build writes: the model's name, the folder, and the choices that it keeps."""
+
+    name: str
+    folder: OutputFolder
+    lock: Lock
 
 
 def build(
@@ -60,8 +76,9 @@ def build(
     jobs = [(target, load_backend(parsed.run.backend or target.backend)) for target in wanted]
     for _, backend in jobs:
         backend.tools()
+    boards = Boards(gather_boards(parsed.run.devices, parsed.run.boards))
     folder = OutputFolder(Path(out) if out else Path("build", named.name))
-    lock = Lock.load(folder.path)
+    output = _Output(named.name, folder, Lock.load(folder.path))
     store = default_store()
     store.sweep()
 
@@ -71,9 +88,9 @@ def build(
     job = Job(store, parsed, seen.original, seen.fused, data)
     check_baseline(job)
     reports = [
-        _failed(target, backend, refusal)
+        failed(target.name, backend.name, refusal)
         if (refusal := seen.refusal(target.name))
-        else _build_target(TargetJob(job, target, backend), named.name, folder, lock)
+        else _build_target(job, target, backend, boards, output)
         for target, backend in jobs
     ]
     return BuildReport(
@@ -81,94 +98,52 @@ def build(
         model=model,
         source={"format": seen.original.report["format"], "quantized": seen.original.quantized},
         out=str(folder.path),
-        passed=_all(report.passed for report in reports),
+        passed=all_passed(report.passed for report in reports),
         exit_code=combine(report.exit_code for report in reports),
         targets=tuple(reports),
     )
 
 
-def _build_target(target: TargetJob, name: str, folder: OutputFolder, lock: Lock) -> TargetReport:
+def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, output: _Output) -> TargetReport:
     """The report of one target; its errors stay its own, so that the other targets finish."""
     try:
-        trial, candidates = choose(target, lock)
-        lock.save(folder.path)
-        report = _report(target, trial, target.report(trial), candidates)
-        folder.replace(target.target.name, lambda fresh: write_target(fresh, name, target, trial, report))
+        asked = boards.of(target)
+        built = TargetJob(job, target, backend, *_clock(target, asked))
+        try:
+            trial, candidates = choose(built, output.lock)
+        finally:
+            built.clock.close()
+        output.lock.save(output.folder.path)
+        here = built.show(trial)
+        report = target_report(built, trial, here, _show_on_boards(built, trial, asked), candidates)
+        output.folder.replace(target.name, lambda fresh: write_target(fresh, output.name, built, trial, report))
     except EdgekitError as error:
-        return _failed(target.target, target.backend, error)
+        return failed(target.name, backend.name, error)
     except OSError as error:
-        return _failed(target.target, target.backend, from_system(error))
+        return failed(target.name, backend.name, from_system(error))
     return report
 
 
-def _failed(target: Target, backend: Backend, error: EdgekitError) -> TargetReport:
-    return TargetReport(
-        target=target.name,
-        backend=backend.name,
-        precision=None,
-        exit_code=error.exit_code,
-        passed=False,
-        error=error.to_dict(),
-    )
+def _clock(target: Target, asked: Sequence[Asked]) -> tuple[Device, bool]:
+    """The device whose timings a choice goes by, and whether they speak for the target."""
+    measured = next((each for each in asked if each.speaks), None)
+    return (open_device(measured.board.device), True) if measured else (LOCAL, is_here(target))
 
 
-def _report(
-    target: TargetJob, trial: Trial, judgement: Judgement, candidates: tuple[Mapping[str, Any], ...]
-) -> TargetReport:
-    here = is_here(target.target)
-    latency = _latency(trial, target.job.recipe.run.batch)
-    timed = trial.timed
-    evidence = Evidence(metrics=judgement.metrics, size_bytes=trial.artifact.size)
-    if here:
-        evidence = replace(
-            evidence,
-            # The float artifact is its own baseline.
-            ratio=1.0 if timed.ratio is None else timed.ratio,
-            p90_ms=latency.p90_ms if latency else None,
-            memory_bytes=timed.peak_bytes,
-            kind=timed.kind,
-        )
-    gates, exit_code = judge(target.job.recipe.gates, evidence)
-    return TargetReport(
-        target=target.target.name,
-        backend=target.backend.name,
-        precision=trial.precision,
-        exit_code=exit_code,
-        passed=passed(gates, exit_code),
-        files=tuple(file.name for file in trial.artifact.files),
-        bytes=trial.artifact.size,
-        float_bytes=target.float_artifact.size,
-        params=target.job.original.report["params"],
-        macs=target.job.original.report["macs"],
-        peak_bytes=timed.peak_bytes if here else None,
-        metrics=with_resolved(judgement.metrics, gates),
-        confusion=judgement.confusion,
-        latency=latency if here else None,
-        latency_at_host=None if here else latency,
-        speedup_at_host=None if here or not timed.ratio else 1 / timed.ratio,
-        proof=trial.proof,
-        candidates=candidates,
-        gates=gates,
-    )
+def _show_on_boards(
+    target: TargetJob, trial: Trial, asked: Sequence[Asked]
+) -> tuple[tuple[Asked, Outcome[Showing]], ...]:
+    """What the artifact shows on each board, all of them at work side by side."""
+    answering = {each.board.device: each for each in asked if each.error is None}
 
+    def work(board: Board, device: Device) -> Showing:
+        facts = answering[board.device].facts
+        assert facts is not None
+        return target.show_on(trial, device, facts.kind)
 
-def _latency(trial: Trial, batch: int) -> Latency | None:
-    timed = trial.timed
-    if timed.timing is None:
-        return None
-    return Latency(
-        kind=timed.kind,
-        where=timed.where,
-        runtime=timed.runtime,
-        threads=timed.threads,
-        batch=batch,
-        ratio=timed.ratio,
-        p50_ms=timed.timing.p50_ms,
-        p90_ms=timed.timing.p90_ms,
-        p99_ms=timed.timing.p99_ms,
-        ratio_wall_min=timed.ratio_wall_min,
-        float_p50_ms=trial.baseline.timing.p50_ms if trial.baseline and trial.baseline.timing else None,
-        default_p50_ms=trial.default.timing.p50_ms if trial.default and trial.default.timing else None,
+    found = iter(run_fleet([each.board for each in answering.values()], work))
+    return tuple(
+        (each, Outcome(each.board, None, each.error, 0.0, 0.0) if each.error else next(found)) for each in asked
     )
 
 
@@ -224,9 +199,3 @@ def _each_once(targets: Sequence[Target]) -> None:
             blame="the command line",
             remedy="Name each once; a target file of your own is called after its file name.",
         )
-
-
-def _all(verdicts: Iterable[bool | None]) -> bool | None:
-    """False if one is, else None if one is, else True."""
-    seen = set(verdicts)
-    return False if False in seen else None if None in seen else True

@@ -10,7 +10,6 @@ from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Precision
 from edgekit.pipeline.lock import Choice, Lock
-from edgekit.pipeline.targets import is_here
 from edgekit.pipeline.trial import TargetJob, Trial
 from edgekit.report.gates import inside_accuracy
 
@@ -20,6 +19,8 @@ __all__ = ["COST_OF_FLOAT", "choose"]
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
 _RULE = 3
+# Keys of a recipe that say where something lies or runs: what is there counts apart.
+_WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
 
 def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any], ...]]:
@@ -54,7 +55,6 @@ def _asked(target: TargetJob, precision: Precision) -> Trial:
 
 
 def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
-    here = is_here(target.target)
     for precision in _candidates(target):
         try:
             trial = target.attempt(precision)
@@ -64,7 +64,7 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
             events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
             rows.append({"precision": precision, "error": error.cause})
             continue
-        cost = trial.timed.ratio if here else None
+        cost = trial.timed.ratio if target.speaks else None
         accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
         cheap = cost is None or cost <= COST_OF_FLOAT
         # A tiny network's int8 description can outweigh its weights: that shrinks nothing.
@@ -86,13 +86,13 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
 
 
 def _candidates(target: TargetJob) -> Iterable[Precision]:
-    """In the order of trying: by size where this machine's clock counts, else by what the target's CPU is good at.
+    """In the order of trying: by size where a clock speaks for the target, else by what its CPU is good at.
 
     A source that is quantized is tried as it is first: no precision can give back what it rounded. The last one is
     always fp32.
     """
     quantized = target.job.original.quantized is not None
-    order = tuple(Precision) if quantized or is_here(target.target) else target.target.precisions
+    order = tuple(Precision) if quantized or target.speaks else target.target.precisions
     for precision in order:
         unprovable = precision is Precision.INT8 and target.job.data.synthetic and not quantized
         if precision in target.backend.precisions and precision is not Precision.FP32 and not unprovable:
@@ -109,11 +109,12 @@ def _inputs(target: TargetJob) -> str:
             "model": job.original.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(
-                mode="json", exclude={"model": {"path"}, "data": {"data", "train", "eval"}}
+                mode="json",
+                exclude={"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}},
             ),
             "precisions": target.target.precisions,
             "options": target.target.options,
-            "here": is_here(target.target),
+            "clock": target.clock.uri if target.speaks else None,
             "backend": [target.backend.name, target.backend.version],
             "tools": dict(target.backend.tools()),
         }

@@ -65,8 +65,8 @@ def _manifest(
     name: str, target: TargetJob, trial: Trial, report: TargetReport, files: list[dict[str, Any]]
 ) -> Mapping[str, Any]:
     job, artifact = target.job, trial.artifact
-    # Names, not paths: a manifest says what was used, wherever it lay.
-    named = {"model": {"path"}, "data": {"data", "train", "eval"}}
+    # Names, not paths: a manifest says what was used, wherever it lay, and no host of whoever built it.
+    named = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
     splits = {
         name: {**split, "source": Path(split["source"]).name} for name, split in job.data.entry.value["splits"].items()
     }

@@ -15,12 +15,20 @@ from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.machine import architecture, board_name, cpu_model
 from edgekit.core.resources import resource
 from edgekit.core.types import Artifact, Measurement, Options, TensorSpec, from_json, permutation, to_json
+from edgekit.data.metrics.fidelity import sqnr_figures
+from edgekit.devices.answer import parse_facts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Arrays", "Run", "Samples", "echoed", "load_arrays", "rearranged", "run_artifact", "run_reference"]
+__all__ = [
+    "MIN_GOLDEN_SQNR", "Arrays", "Run", "Samples", "echoed", "load_arrays", "rearranged", "run_artifact",
+    "run_reference", "worst_sqnr",
+]  # fmt: skip
+
+# Kernels of other CPUs round some int8 outputs the other way; a wrong artifact is below 20 dB.
+MIN_GOLDEN_SQNR = 30.0
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 _GOLDEN_DIR = "golden"
@@ -165,6 +173,11 @@ def echoed(model: SourceModel, samples: Path) -> Arrays:
     return dict.fromkeys(names, load_arrays(samples)[given.name]) if names else {}
 
 
+def worst_sqnr(expected: Arrays, found: Arrays) -> float:
+    """How near some answers are to the expected ones, in dB, of the worst output."""
+    return min(float(sqnr_figures(values, found[name], None)[0].artifact) for name, values in expected.items())
+
+
 def _read_run(entry: Entry, artifact: Artifact, model: SourceModel, *, with_answers: bool) -> Run:
     measurements = from_json(tuple[Measurement, ...], entry.value["measurements"])
     golden = tuple(
@@ -214,6 +227,4 @@ def _identity(device: Device) -> dict[str, Any]:
     """The machine that runs, as far as its figures depend on it."""
     if device is LOCAL:
         return {"architecture": architecture(), "cpu": cpu_model(), "board": board_name()}
-    facts = device.probe()
-    told = {key: facts["device"].get(key) for key in ("model", "cpu", "machine", "features", "os", "kernel")}
-    return {"uri": device.uri, **told, "runtimes": facts.get("runtimes")}
+    return {"uri": device.uri, **parse_facts(device.probe()).identity}

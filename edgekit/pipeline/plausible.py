@@ -7,7 +7,7 @@ import numpy as np
 from edgekit.core.errors import InvalidInputError
 from edgekit.data.chance import near_chance
 from edgekit.pipeline import child
-from edgekit.pipeline.trial import Job
+from edgekit.pipeline.job import Job
 
 __all__ = ["check_baseline"]
 

@@ -119,7 +119,7 @@ def import_source(
 
     def work(folder: Path) -> Any:
         return child.call(
-            "edgekit.pipeline.jobs:import_model",
+            "edgekit.pipeline.native:import_model",
             {
                 "source": str(source.resolve()),
                 "out": str(folder),
@@ -149,7 +149,7 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
 
     def work(folder: Path) -> Any:
         return child.call(
-            "edgekit.pipeline.jobs:fuse_model",
+            "edgekit.pipeline.native:fuse_model",
             {"source": str(model.path), "out": str(folder), "seed": seed},
             what="fusing operators",
             blame="edgekit",
@@ -241,7 +241,7 @@ def compile_plan(
             "workdir": folder,
         }
         return child.call(
-            "edgekit.pipeline.jobs:compile_artifact",
+            "edgekit.pipeline.native:compile_artifact",
             {"backend": backend.name, "request": {**request, **paths}},
             what=f"compiling {plan.default} with {backend.name}",
             blame=f"the back end {backend.name} on your model",

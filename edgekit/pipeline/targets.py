@@ -13,9 +13,11 @@ from edgekit.core import machine
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.resources import resource
-from edgekit.core.types import Precision
+from edgekit.core.types import EvidenceKind, Precision
+from edgekit.devices.answer import DeviceFacts
+from edgekit.devices.opening import open_device
 
-__all__ = ["Here", "Target", "is_here", "list_targets", "load_target"]
+__all__ = ["Here", "Target", "is_here", "list_targets", "load_target", "speaks_for"]
 
 
 class Here(BaseModel):
@@ -49,6 +51,7 @@ class Target(BaseModel):
         precisions: what to try when no measurement on the target can tell, the best for this CPU first.
         channel_multiple: channel counts that fill this CPU's kernels are multiples of it.
         options: passed on to the back end.
+        device: where its artifacts are proven, as --device names it, unless a build says otherwise; "" is nowhere.
         here: how to recognise it.
     """
 
@@ -67,6 +70,7 @@ class Target(BaseModel):
     precisions: tuple[Precision, ...] = Field(min_length=1)
     channel_multiple: int = Field(default=1, ge=1)
     options: dict[str, str] = Field(default_factory=dict)
+    device: str = ""
     here: Here = Here()
 
     @field_validator("precisions")
@@ -76,6 +80,16 @@ class Target(BaseModel):
             message = "each precision stands once, the best first"
             raise ValueError(message)
         return precisions
+
+    @field_validator("device")
+    @classmethod
+    def _a_device(cls, uri: str) -> str:
+        try:
+            if uri:
+                open_device(uri)
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+        return uri
 
     @property
     def digest(self) -> str:
@@ -121,10 +135,19 @@ def is_here(target: Target) -> bool:
     The architecture must agree, and a board is recognised by its own name: an ARM server is no Raspberry Pi, and an
     AMD machine's milliseconds are not shown under an Intel name.
     """
+    return _is(target, machine.architecture(), machine.board_name(), machine.cpu_vendor())
+
+
+def speaks_for(target: Target, facts: DeviceFacts) -> bool:
+    """Whether a device is the target, so that its clock speaks for it; an emulated one has none."""
+    return facts.kind is EvidenceKind.MEASURED and _is(target, facts.machine, facts.model, facts.vendor)
+
+
+def _is(target: Target, architecture: str, board: str, vendor: str) -> bool:
     return (
-        machine.architecture() == target.architecture
-        and machine.board_name().startswith(target.here.board)
-        and target.here.vendor in {"", machine.cpu_vendor()}
+        architecture == target.architecture
+        and board.startswith(target.here.board)
+        and target.here.vendor in {"", vendor}
     )
 
 

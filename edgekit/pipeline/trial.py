@@ -5,124 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgekit.backends.base import Backend
 from edgekit.core.errors import BrokenPromiseError
-from edgekit.core.recipe import Recipe
-from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
-from edgekit.data import unroll
+from edgekit.core.types import (
+    Artifact,
+    EvidenceKind,
+    Measurement,
+    Metric,
+    Options,
+    Precision,
+    PrecisionProof,
+    QuantPlan,
+)
 from edgekit.data.metrics import confusions, evaluate
-from edgekit.pipeline.measure import Arrays, Run, Samples, echoed, load_arrays, run_artifact, run_reference
-from edgekit.pipeline.stages import Data, SourceModel, compile_plan
-from edgekit.pipeline.store import Store
+from edgekit.devices.base import Device
+from edgekit.devices.bench import LOCAL
+from edgekit.pipeline.job import Job, whole
+from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
+from edgekit.pipeline.stages import compile_plan
 from edgekit.pipeline.targets import Target
 
-__all__ = ["GOLDEN_TOLERANCE", "Job", "Judgement", "TargetJob", "Trial"]
+__all__ = ["GOLDEN_TOLERANCE", "Judgement", "Showing", "TargetJob", "Trial"]
 
 GOLDEN_TOLERANCE = 1e-4
-_GOLDEN_SAMPLES = 8
-_GOLDEN_SEQUENCES, _GOLDEN_STEPS = 4, 8
-_CALIBRATION_STEPS = 1024
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all targets of a build share.
-
-    Attributes:
-        original: the imported model, which every accuracy is held against.
-        fused: what is compiled.
-    """
-
-    store: Store
-    recipe: Recipe
-    original: SourceModel
-    fused: SourceModel
-    data: Data
-
-    def samples(self, split: str) -> Samples:
-        """The inputs of a split."""
-        return Samples(self.data.samples(split), f"{self.data.entry.key}/{split}")
-
-    @cached_property
-    def golden(self) -> Samples:
-        """A few samples that every artifact must answer rightly, now and on the device; short sequences of a stream."""
-        states = self.original.states
-        most = _GOLDEN_SEQUENCES if states else _GOLDEN_SAMPLES
-        split = "report" if "report" in self.data.splits else "calibration"
-
-        def work(folder: Path) -> Any:
-            samples = load_arrays(self.data.samples(split))
-            np.savez(folder / "golden.npz", **unroll.excerpt(samples, states, most=most, steps=_GOLDEN_STEPS))  # type: ignore[arg-type]
-
-        inputs = {"data": self.data.entry.key, "split": split, "n": [most, _GOLDEN_STEPS]}
-        entry = self.store.make("golden", "", inputs, work, quiet=True)
-        return Samples(entry.file("golden.npz"), entry.key)
-
-    @cached_property
-    def calibration(self) -> Path:
-        """Single samples to calibrate on; of sequences, steps with the states that the original model came to."""
-        samples, states = self.data.samples("calibration"), self.original.states
-        if not states:
-            return samples
-
-        def work(folder: Path) -> Any:
-            steps = unroll.single_steps(
-                load_arrays(samples),
-                load_arrays(run_reference(self.store, self.original, self.samples("calibration"), title)),
-                states,
-                most=_CALIBRATION_STEPS,
-                seed=self.recipe.run.seed,
-            )
-            np.savez(folder / "calibration.npz", **steps)  # type: ignore[arg-type]
-
-        title = "run the original model · calibration"
-        inputs = {
-            "model": self.original.digest,
-            "states": states,
-            "data": self.data.entry.key,
-            "most": _CALIBRATION_STEPS,
-            "seed": self.recipe.run.seed,
-        }
-        return self.store.make("calibration", "", inputs, work, quiet=True).file("calibration.npz")
-
-    @cached_property
-    def golden_reference(self) -> Arrays:
-        """The original model's answers to the golden samples."""
-        title = "run the original model · golden"
-        return load_arrays(run_reference(self.store, self.original, self.golden, title))
-
-    @cached_property
-    def float_golden(self) -> Arrays:
-        """What a float artifact must answer to them: of a quantized source, the float network does not round."""
-        if self.original.quantized is None:
-            return self.golden_reference
-        return load_arrays(run_reference(self.store, self.fused, self.golden, "run the float model · golden"))
-
-    def reference(self, split: str) -> Arrays:
-        """The original model's answers on a split, as metrics take them."""
-        if split not in self._references:
-            title = f"run the original model · {split}"
-            self._references[split] = run_reference(self.store, self.original, self.samples(split), title)
-        return self.judged(load_arrays(self._references[split]), split)
-
-    def judged(self, answers: Arrays, split: str) -> Arrays:
-        """Answers on a split, as metrics take them: one row a target."""
-        return unroll.judged(answers, self.targets(split), self.original.states)
-
-    @cached_property
-    def _references(self) -> dict[str, Path]:
-        """The files that hold them: a detector's answers are too large to keep."""
-        return {}
-
-    def targets(self, split: str) -> Arrays | None:
-        """The truth of a split, by output name; None without labels."""
-        path = self.data.targets(split)
-        return load_arrays(path) if path else None
+# An emulated CPU takes some fifty times as long; the interval of the drop says what these can tell.
+_EMULATED_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -159,12 +67,39 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Showing:
+    """What the chosen artifact showed on one device.
+
+    Attributes:
+        judgement: on the report split, or an excerpt of it, from this device's answers.
+        timed: its measurement there; beside the float artifact where the device's clock counts.
+        baseline, default: as of `Trial`, there.
+        agreement: its answers held against those of this host, on the same samples; empty on the host itself.
+        golden_sqnr: the same for the golden samples, in dB, of the worst output; None on the host itself.
+    """
+
+    judgement: Judgement
+    timed: Measurement
+    baseline: Measurement | None
+    default: Measurement | None
+    agreement: tuple[Metric, ...] = ()
+    golden_sqnr: float | None = None
+
+
+@dataclass(frozen=True)
 class TargetJob:
-    """One target of a build."""
+    """One target of a build.
+
+    Attributes:
+        clock: the device whose timings a choice goes by.
+        speaks: whether that clock speaks for the target: it is the target's own.
+    """
 
     job: Job
     target: Target
     backend: Backend
+    clock: Device = LOCAL
+    speaks: bool = False
 
     @cached_property
     def float_artifact(self) -> Artifact:
@@ -181,54 +116,121 @@ class TargetJob:
         baseline = self.float_artifact
         plain = precision is Precision.FP32 and io == "float32"
         artifact = baseline if plain else self._compile(precision, baseline, io)
-        against = [] if plain else [(baseline, baseline.runtime_options)]
-        if baseline.runtime_options:
-            against.append((baseline, ()))
         run = run_artifact(
             job.store,
             self.backend,
             artifact,
             job.fused,
-            title=f"run {precision} · {self.backend.name}",
+            title=f"run {precision} · {self.backend.name}{_on(self.clock)}",
             golden=job.golden,
             samples=job.samples("selection") if "selection" in job.data.splits else None,
-            against=against,
+            against=self._against(artifact),
             threads=job.recipe.run.threads,
+            device=self.clock,
         )
         proof = self._prove(artifact, run.measurements[0])
         self._check_float(run, 0 if plain else 1)
-        timed, others = run.measurements[0], run.measurements[1:]
-        if plain:
-            # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
-            timed = replace(timed, ratio=None, ratio_wall_min=None)
+        timed, beside, default = self._timed(artifact, run)
         return Trial(
             precision=precision,
             artifact=artifact,
             proof=proof,
             timed=timed,
-            baseline=timed if plain else others[0],
-            default=others[-1] if baseline.runtime_options else None,
+            baseline=beside,
+            default=default,
             golden=run.golden[0],
             selection=self._judge(run, "selection").metrics,
         )
 
-    def report(self, trial: Trial) -> Judgement:
-        """The quality of the chosen trial on the report split, which no choice has seen."""
+    def show(self, trial: Trial) -> Showing:
+        """The quality of the chosen trial on the report split, which no choice has seen, from this host's answers."""
+        judgement = Judgement((), {})
+        if "report" in self.job.data.splits:
+            run = self._run(trial, LOCAL, "report")
+            judgement = self._judge(run, "report")
+        return Showing(judgement, trial.timed, trial.baseline, trial.default)
+
+    def show_on(self, trial: Trial, device: Device, kind: EvidenceKind) -> Showing:
+        """The same on a device, from its answers; and how these agree with the ones of this host.
+
+        Args:
+            trial: the chosen one.
+            device: another one than this host.
+            kind: what its evidence is; an emulated one gets an excerpt of the split.
+
+        Raises:
+            BrokenPromiseError: it ran in another precision there, or answers the golden samples otherwise than here.
+        """
+        job, split = self.job, "report"
+        emulated = kind is EvidenceKind.EMULATED
+        if split in job.data.splits and emulated:
+            split = job.excerpt(split, _EMULATED_SAMPLES)
+        clocked = device.uri == self.clock.uri  # the choice went by its timings already
+        there = self._run(trial, device, split, timing=not (emulated or clocked))
+        here = self._run(trial, LOCAL, split)
+        self._prove(trial.artifact, there.measurements[0])
+        measured = (trial.timed, trial.baseline, trial.default)
+        timed, baseline, default = measured if clocked else self._timed(trial.artifact, there)
+        return Showing(
+            judgement=self._judge(there, split),
+            timed=timed,
+            baseline=baseline,
+            default=default,
+            agreement=self._agreement(here, there, split),
+            golden_sqnr=_check_golden(here, there, device),
+        )
+
+    def _run(self, trial: Trial, device: Device, split: str, *, timing: bool = False) -> Run:
+        """The chosen artifact's answers to a split, if there is one; timed beside the float artifact if asked."""
         job = self.job
-        if "report" not in job.data.splits:
-            return Judgement((), {})
-        run = run_artifact(
+        return run_artifact(
             job.store,
             self.backend,
             trial.artifact,
             job.fused,
-            title=f"judge {trial.precision} · {self.backend.name}",
+            title=f"judge {trial.precision} · {self.backend.name}{_on(device)}",
             golden=job.golden,
-            samples=job.samples("report"),
+            samples=job.samples(split) if whole(split) in job.data.splits else None,
+            against=self._against(trial.artifact) if timing else [],
             threads=job.recipe.run.threads,
-            timing=False,
+            timing=timing,
+            device=device,
         )
-        return self._judge(run, "report")
+
+    def _against(self, artifact: Artifact) -> list[tuple[Artifact, Options]]:
+        """What an artifact is timed against: the float one, and that as the runtime would run it by itself."""
+        baseline = self.float_artifact
+        against = [] if artifact is baseline else [(baseline, baseline.runtime_options)]
+        return [*against, (baseline, ())] if baseline.runtime_options else against
+
+    def _timed(self, artifact: Artifact, run: Run) -> tuple[Measurement, Measurement | None, Measurement | None]:
+        """Of a run: the artifact's measurement, the float one's, and the one of float as the runtime would run it."""
+        timed, others = run.measurements[0], run.measurements[1:]
+        baseline = others[0] if others else None
+        if artifact is self.float_artifact:
+            # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
+            timed = baseline = replace(timed, ratio=None, ratio_wall_min=None)
+        return timed, baseline, others[-1] if others and self.float_artifact.runtime_options else None
+
+    def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
+        """The device's answers held against this host's."""
+        if here.answers is None or there.answers is None:
+            return ()
+        job, measured = self.job, there.measurements[0]
+        return tuple(
+            evaluate(
+                job.judged(here.answers, split),
+                job.judged(there.answers, split),
+                None,
+                job.original.judged_outputs,
+                split=whole(split),
+                where=measured.where,
+                kind=measured.kind,
+                activations=job.original.activations,
+                steps=job.original.steps,
+                seed=job.recipe.run.seed,
+            )
+        )
 
     def _judge(self, run: Run, split: str) -> Judgement:
         """The quality of a run on a split; empty where the run had no samples."""
@@ -236,18 +238,19 @@ class TargetJob:
             return Judgement((), {})
         measured, reference, targets = run.measurements[0], self.job.reference(split), self.job.targets(split)
         answers = self.job.judged(run.answers, split)
+        samples = self.job.samples(split).path
         metrics = tuple(
             evaluate(
                 reference,
                 answers,
                 targets,
                 self.job.original.judged_outputs,
-                split=split,
+                split=whole(split),
                 where=measured.where,
                 kind=measured.kind,
                 custom=self.job.recipe.data.metric,
                 activations=self.job.original.activations,
-                echoed=None if targets else echoed(self.job.original, self.job.data.samples(split)),
+                echoed=None if targets else echoed(self.job.original, samples),
                 steps=self.job.original.steps,
                 seed=self.job.recipe.run.seed,
             )
@@ -296,3 +299,21 @@ class TargetJob:
                 blame="edgekit",
                 remedy="Report this with the model's architecture; --backend names another back end.",
             )
+
+
+def _on(device: Device) -> str:
+    """What a title says of where."""
+    return "" if device is LOCAL else f" · on {device.uri}"
+
+
+def _check_golden(here: Run, there: Run, device: Device) -> float:
+    """How well the device's golden answers agree with this host's, in dB, of the worst output."""
+    found = worst_sqnr(here.golden[0], there.golden[0])
+    if not found >= MIN_GOLDEN_SQNR:
+        raise BrokenPromiseError(
+            f"{device.uri} answers the golden samples otherwise than this host: {found:.1f} dB,"
+            f" at least {MIN_GOLDEN_SQNR:.0f} dB are due",
+            blame=f"{there.measurements[0].runtime} on that device",
+            remedy="Try another version of the runtime there, or --precision fp32, and report which CPU it is.",
+        )
+    return found

@@ -16,9 +16,19 @@ from edgekit.core.recipe import GateSection, Recipe
 from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, States, TensorSpec, from_json
 from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
-from edgekit.data.metrics.fidelity import sqnr_figures
 from edgekit.pipeline.folder import GOLDEN_NAME
-from edgekit.pipeline.measure import Arrays, Run, Samples, echoed, load_arrays, rearranged, run_artifact, run_reference
+from edgekit.pipeline.measure import (
+    MIN_GOLDEN_SQNR,
+    Arrays,
+    Run,
+    Samples,
+    echoed,
+    load_arrays,
+    rearranged,
+    run_artifact,
+    run_reference,
+    worst_sqnr,
+)
 from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest
 from edgekit.pipeline.stages import Data, SourceModel, import_source, prepare_data
 from edgekit.pipeline.store import Store, default_store
@@ -26,9 +36,6 @@ from edgekit.pipeline.zoo import find_model
 from edgekit.report.gates import Evidence, judge, with_resolved
 
 __all__ = ["Validation", "validate"]
-
-# Kernels of other CPUs round some int8 outputs the other way; a wrong artifact is below 20 dB.
-_MIN_GOLDEN_SQNR = 30.0
 
 
 @dataclass(frozen=True)
@@ -168,11 +175,11 @@ def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, mo
 
 
 def _check_golden(folder: Path, run: Run, expected: Arrays) -> float:
-    found = min(sqnr_figures(values, run.golden[0][name], None)[0].artifact for name, values in expected.items())
-    if not found >= _MIN_GOLDEN_SQNR:
+    found = worst_sqnr(expected, run.golden[0])
+    if not found >= MIN_GOLDEN_SQNR:
         raise BrokenPromiseError(
             f"{folder} answers its golden samples otherwise than when it was built: {found:.1f} dB,"
-            f" at least {_MIN_GOLDEN_SQNR:.0f} dB are due",
+            f" at least {MIN_GOLDEN_SQNR:.0f} dB are due",
             blame=f"{run.measurements[0].runtime} on this machine",
             remedy="Try the runtime that the manifest names, or build for this machine.",
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
 
-__all__ = ["BuildReport", "Latency", "TargetReport"]
+__all__ = ["BuildReport", "DeviceReport", "Latency", "TargetReport"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,37 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class DeviceReport:
+    """What the artifact showed on one device that is not this host.
+
+    Attributes:
+        device: its URI; `name` is what the user calls it.
+        is_target: whether its clock speaks for the target. Only then latency and memory are gated.
+        metrics: from its own answers to the report split; emulated, to at most 1,000 samples of it.
+        agreement: its answers held against this host's to the same samples; an agreement of 100 points is every one.
+        golden_sqnr: the same for the golden samples, in dB.
+        latency: None where it is emulated.
+        error: why it gave no answer, as `EdgekitError.to_dict` says it.
+    """
+
+    device: str
+    name: str
+    exit_code: int
+    passed: bool | None
+    kind: EvidenceKind | None = None
+    where: str = ""
+    runtime: str = ""
+    is_target: bool = False
+    metrics: tuple[Metric, ...] = ()
+    agreement: tuple[Metric, ...] = ()
+    golden_sqnr: float | None = None
+    latency: Latency | None = None
+    peak_bytes: int | None = None
+    gates: tuple[Gate, ...] = ()
+    error: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class TargetReport:
     """The result for one target.
 
@@ -47,6 +78,7 @@ class TargetReport:
         speedup_at_host: float's time ÷ the artifact's there.
         confusion: of each output with class labels, counts on the report split: rows are the truth.
         passed: None when a gate is unproven and none failed.
+        devices: what each device beside this host showed; metrics and gates are then those of the first that answered.
         error: why there is no artifact, as `EdgekitError.to_dict` says it.
     """
 
@@ -69,6 +101,7 @@ class TargetReport:
     proof: PrecisionProof | None = None
     candidates: tuple[Mapping[str, Any], ...] = ()
     gates: tuple[Gate, ...] = ()
+    devices: tuple[DeviceReport, ...] = ()
     error: Mapping[str, str] | None = None
 
 

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """Networks of today's mobile models in PyTorch, random weights, exported to ONNX by both of PyTorch's exporters.
 
-Usage: torch_networks.py FOLDER. Runs in the environment that `scripts/side-environment torch` makes; knows nothing of edgekit.
-For each network it writes <name>-torchscript.onnx and <name>-dynamo.onnx, each with an .npz of inputs ("input:<place>")
-and PyTorch's own answers ("output:<place>").
+Usage: torch_networks.py FOLDER. Runs in the environment that `scripts/side-environment torch` makes; knows nothing of
+edgekit. For each network it writes <name>-torchscript.onnx and <name>-dynamo.onnx, each with an .npz of inputs
+("input:<place>") and PyTorch's own answers ("output:<place>").
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def compiled(source: Path, calibration: Path, tmp_path_factory: pytest.TempPathF
 
 def compile_in_child(request: CompileRequest) -> Artifact:
     answer = call(
-        "edgekit.pipeline.jobs:compile_artifact",
+        "edgekit.pipeline.native:compile_artifact",
         {"backend": "openvino", "request": request},
         what="compiling",
         blame="the test",

@@ -53,7 +53,7 @@ def floats(acceptance_data: Path, tmp_path_factory: pytest.TempPathFactory) -> F
                 ("fuse_model", folder / "model.onnx"),
             ):
                 arguments = {"source": str(path), "out": str(folder), "seed": 0}
-                child.call(f"edgekit.pipeline.jobs:{stage}", arguments, what=stage, blame="the test")
+                child.call(f"edgekit.pipeline.native:{stage}", arguments, what=stage, blame="the test")
             request = CompileRequest(folder / "model.onnx", QuantPlan(Precision.FP32), None, None, folder)
             made[name] = Model.load(folder / "model.onnx"), TFLiteBackend().compile(request)
         return made[name]

@@ -84,5 +84,5 @@ def test_a_run_that_outlives_its_limit_is_stopped() -> None:
 @pytest.mark.parametrize("answer", [None, [], {"artifacts": 3}, {"device": {}, "artifacts": []}])
 def test_an_answer_that_is_not_the_scripts_is_the_devices_fault(answer: object) -> None:
     with pytest.raises(DeviceError, match="not the bench script's"):
-        parse_measurements(answer, EvidenceKind.MEASURED)
+        parse_measurements(answer)
     assert parse_error(answer, "edgekit") is None

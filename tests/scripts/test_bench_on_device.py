@@ -147,7 +147,7 @@ def test_the_document_of_a_plain_run(dense: Path) -> None:
     document, process = bench(dense, "--runs", 3, "--repeats", 2, "--warmup", 1)
     assert process.returncode == 0, process.stderr
     assert (document["schema_version"], document["kind"], document["threads"], document["batch"]) == (
-        1,
+        2,
         "measured",
         1,
         2,

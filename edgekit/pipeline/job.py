@@ -1,0 +1,146 @@
+"""What all targets of a build share: the model, the data, and the original model's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.recipe import Recipe
+from edgekit.data import unroll
+from edgekit.pipeline.measure import Arrays, Samples, load_arrays, run_reference
+from edgekit.pipeline.stages import Data, SourceModel
+from edgekit.pipeline.store import Store
+
+__all__ = ["Job", "whole"]
+
+_GOLDEN_SAMPLES = 8
+_GOLDEN_SEQUENCES, _GOLDEN_STEPS = 4, 8
+_CALIBRATION_STEPS = 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all targets of a build share.
+
+    Attributes:
+        original: the imported model, which every accuracy is held against.
+        fused: what is compiled.
+    """
+
+    store: Store
+    recipe: Recipe
+    original: SourceModel
+    fused: SourceModel
+    data: Data
+
+    def samples(self, split: str) -> Samples:
+        """The inputs of a split, or of an excerpt of one."""
+        key = f"{self.data.entry.key}/{split}"
+        if split == whole(split):
+            return Samples(self.data.samples(split), key)
+
+        def work(folder: Path) -> Any:
+            chosen = self._chosen(split, load_arrays(self.data.samples(whole(split))))
+            np.savez(folder / "samples.npz", **chosen)  # type: ignore[arg-type]
+
+        inputs = {"samples": key, "seed": self.recipe.run.seed}
+        entry = self.store.make("excerpt", "", inputs, work, quiet=True)
+        return Samples(entry.file("samples.npz"), entry.key)
+
+    def excerpt(self, split: str, most: int) -> str:
+        """The name of a split of at most `most` samples of this one, drawn with the seed."""
+        return f"{split}/{most}" if self.data.splits[split] > most else split
+
+    def _chosen(self, split: str, arrays: Arrays) -> Arrays:
+        """Of a whole split's arrays what an excerpt has."""
+        if split == whole(split):
+            return arrays
+        random = np.random.default_rng(self.recipe.run.seed)
+        rows = np.sort(random.permutation(self.data.splits[whole(split)])[: int(split.partition("/")[2])])
+        return {name: values[rows] for name, values in arrays.items()}
+
+    @cached_property
+    def golden(self) -> Samples:
+        """A few samples that every artifact must answer rightly, now and on the device; short sequences of a stream."""
+        states = self.original.states
+        most = _GOLDEN_SEQUENCES if states else _GOLDEN_SAMPLES
+        split = "report" if "report" in self.data.splits else "calibration"
+
+        def work(folder: Path) -> Any:
+            samples = load_arrays(self.data.samples(split))
+            np.savez(folder / "golden.npz", **unroll.excerpt(samples, states, most=most, steps=_GOLDEN_STEPS))  # type: ignore[arg-type]
+
+        inputs = {"data": self.data.entry.key, "split": split, "n": [most, _GOLDEN_STEPS]}
+        entry = self.store.make("golden", "", inputs, work, quiet=True)
+        return Samples(entry.file("golden.npz"), entry.key)
+
+    @cached_property
+    def calibration(self) -> Path:
+        """Single samples to calibrate on; of sequences, steps with the states that the original model came to."""
+        samples, states = self.data.samples("calibration"), self.original.states
+        if not states:
+            return samples
+
+        def work(folder: Path) -> Any:
+            steps = unroll.single_steps(
+                load_arrays(samples),
+                load_arrays(run_reference(self.store, self.original, self.samples("calibration"), title)),
+                states,
+                most=_CALIBRATION_STEPS,
+                seed=self.recipe.run.seed,
+            )
+            np.savez(folder / "calibration.npz", **steps)  # type: ignore[arg-type]
+
+        title = "run the original model · calibration"
+        inputs = {
+            "model": self.original.digest,
+            "states": states,
+            "data": self.data.entry.key,
+            "most": _CALIBRATION_STEPS,
+            "seed": self.recipe.run.seed,
+        }
+        return self.store.make("calibration", "", inputs, work, quiet=True).file("calibration.npz")
+
+    @cached_property
+    def golden_reference(self) -> Arrays:
+        """The original model's answers to the golden samples."""
+        title = "run the original model · golden"
+        return load_arrays(run_reference(self.store, self.original, self.golden, title))
+
+    @cached_property
+    def float_golden(self) -> Arrays:
+        """What a float artifact must answer to them: of a quantized source, the float network does not round."""
+        if self.original.quantized is None:
+            return self.golden_reference
+        return load_arrays(run_reference(self.store, self.fused, self.golden, "run the float model · golden"))
+
+    def reference(self, split: str) -> Arrays:
+        """The original model's answers on a split, as metrics take them."""
+        name = whole(split)
+        if name not in self._references:
+            title = f"run the original model · {name}"
+            self._references[name] = run_reference(self.store, self.original, self.samples(name), title)
+        return self.judged(self._chosen(split, load_arrays(self._references[name])), split)
+
+    def judged(self, answers: Arrays, split: str) -> Arrays:
+        """Answers on a split, as metrics take them: one row a target."""
+        return unroll.judged(answers, self.targets(split), self.original.states)
+
+    @cached_property
+    def _references(self) -> dict[str, Path]:
+        """The files that hold them: a detector's answers are too large to keep."""
+        return {}
+
+    def targets(self, split: str) -> Arrays | None:
+        """The truth of a split, by output name; None without labels."""
+        path = self.data.targets(whole(split))
+        return self._chosen(split, load_arrays(path)) if path else None
+
+
+def whole(split: str) -> str:
+    """The name of the split that an excerpt, "report/1000", was taken from."""
+    return split.partition("/")[0]

@@ -1,0 +1,151 @@
+"""From what the artifact showed, here and on its boards, to the report of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from edgekit.core.errors import EdgekitError
+from edgekit.core.types import EvidenceKind, Gate, Metric
+from edgekit.devices.fleet import Outcome
+from edgekit.pipeline.boards import Asked
+from edgekit.pipeline.trial import Showing, TargetJob, Trial
+from edgekit.report.build_report import DeviceReport, Latency, TargetReport
+from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
+
+__all__ = ["all_passed", "failed", "target_report"]
+
+
+def target_report(
+    target: TargetJob,
+    trial: Trial,
+    here: Showing,
+    boards: Sequence[tuple[Asked, Outcome[Showing]]],
+    candidates: tuple[Mapping[str, Any], ...],
+) -> TargetReport:
+    """The report of one target: judged by the first board that answered, or by this host where there is none.
+
+    Args:
+        target, trial: what was built.
+        here: what it showed on this host.
+        boards: what it showed on each board, or why it didn't.
+        candidates: the table that its precision was chosen from.
+    """
+    devices = tuple(_device_report(target, trial, asked, outcome) for asked, outcome in boards)
+    shown = next(((asked, outcome.result) for asked, outcome in boards if outcome.result), None)
+    asked, showing = shown or (None, here)
+    speaks = asked.speaks if asked else target.speaks
+    metrics, gates, exit_code = _judged(target, trial, showing, speaks=speaks, emulated=bool(asked and asked.emulated))
+    exit_code = combine((exit_code, *(device.exit_code for device in devices)))
+    on_target = _latency(target, showing) if speaks else None
+    at_host = None if speaks else _latency(target, here)
+    return TargetReport(
+        target=target.target.name,
+        backend=target.backend.name,
+        precision=trial.precision,
+        exit_code=exit_code,
+        passed=all_passed((passed(gates, exit_code), *(device.passed for device in devices))),
+        files=tuple(file.name for file in trial.artifact.files),
+        bytes=trial.artifact.size,
+        float_bytes=target.float_artifact.size,
+        params=target.job.original.report["params"],
+        macs=target.job.original.report["macs"],
+        peak_bytes=showing.timed.peak_bytes if speaks else None,
+        metrics=metrics,
+        confusion=showing.judgement.confusion,
+        latency=on_target,
+        latency_at_host=at_host,
+        speedup_at_host=1 / at_host.ratio if at_host and at_host.ratio else None,
+        proof=trial.proof,
+        candidates=candidates,
+        gates=gates,
+        devices=devices,
+    )
+
+
+def failed(target: str, backend: str, error: EdgekitError) -> TargetReport:
+    """The report of a target that got no artifact."""
+    return TargetReport(
+        target=target,
+        backend=backend,
+        precision=None,
+        exit_code=error.exit_code,
+        passed=False,
+        error=error.to_dict(),
+    )
+
+
+def all_passed(verdicts: Iterable[bool | None]) -> bool | None:
+    """The verdict on several: False if one is, else None if one is, else True."""
+    seen = set(verdicts)
+    return False if False in seen else None if None in seen else True
+
+
+def _device_report(target: TargetJob, trial: Trial, asked: Asked, outcome: Outcome[Showing]) -> DeviceReport:
+    uri, name = asked.board.device, asked.board.name
+    if outcome.result is None:
+        assert outcome.error is not None
+        return DeviceReport(uri, name, outcome.error.exit_code, passed=False, error=outcome.error.to_dict())
+    showing, timed = outcome.result, outcome.result.timed
+    metrics, gates, exit_code = _judged(target, trial, showing, speaks=asked.speaks, emulated=asked.emulated)
+    return DeviceReport(
+        uri,
+        name,
+        exit_code,
+        passed(gates, exit_code),
+        kind=timed.kind,
+        where=timed.where,
+        runtime=timed.runtime,
+        is_target=asked.speaks,
+        metrics=metrics,
+        agreement=showing.agreement,
+        golden_sqnr=showing.golden_sqnr,
+        latency=_latency(target, showing),
+        peak_bytes=timed.peak_bytes,
+        gates=gates,
+    )
+
+
+def _judged(
+    target: TargetJob, trial: Trial, showing: Showing, *, speaks: bool, emulated: bool
+) -> tuple[tuple[Metric, ...], tuple[Gate, ...], int]:
+    """The metrics, the gates, and the exit code of what one device showed.
+
+    Only the target's own clock and memory are held against gates; an emulated device proves the answers.
+    """
+    timed, latency = showing.timed, _latency(target, showing)
+    evidence = Evidence(metrics=showing.judgement.metrics, size_bytes=trial.artifact.size)
+    if speaks:
+        evidence = replace(
+            evidence,
+            # The float artifact is its own baseline.
+            ratio=1.0 if timed.ratio is None else timed.ratio,
+            p90_ms=latency.p90_ms if latency else None,
+            memory_bytes=timed.peak_bytes,
+            kind=timed.kind,
+        )
+    elif emulated:
+        evidence = replace(evidence, kind=EvidenceKind.EMULATED)
+    gates, exit_code = judge(target.job.recipe.gates, evidence)
+    return with_resolved(showing.judgement.metrics, gates), gates, exit_code
+
+
+def _latency(target: TargetJob, showing: Showing) -> Latency | None:
+    timed = showing.timed
+    if timed.timing is None:
+        return None
+    return Latency(
+        kind=timed.kind,
+        where=timed.where,
+        runtime=timed.runtime,
+        threads=timed.threads,
+        batch=target.job.recipe.run.batch,
+        ratio=timed.ratio,
+        p50_ms=timed.timing.p50_ms,
+        p90_ms=timed.timing.p90_ms,
+        p99_ms=timed.timing.p99_ms,
+        ratio_wall_min=timed.ratio_wall_min,
+        float_p50_ms=showing.baseline.timing.p50_ms if showing.baseline and showing.baseline.timing else None,
+        default_p50_ms=showing.default.timing.p50_ms if showing.default and showing.default.timing else None,
+    )
