@@ -1003,6 +1003,7 @@ class Timing(NamedTuple):
 def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, report: Reporter) -> Iterator[Timing]:
     """Time all artifacts inference by inference in turn, so that whatever else the machine does hits all alike.
 
+    The order turns about from round to round (A B, B A, ...), so that no artifact always runs behind the same other one.
     Each timed inference follows untimed ones of the same artifact: else a small model pays, by up to a sixth of its
     time, for the caches that a large one before it took.
     """
@@ -1010,11 +1011,12 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
         for session in sessions:
             session.invoke()
     timings = [Timing([], []) for _ in sessions]
+    order = list(zip(sessions, timings))
     total, deadline = arguments.repeats * arguments.runs, time.perf_counter() + arguments.max_seconds
     gc.collect()
     gc.disable()
     for done in range(1, total + 1):
-        for session, timing in zip(sessions, timings):
+        for session, timing in order if done % 2 else reversed(order):
             run_in(session)
             cpu, wall = time.process_time_ns(), time.perf_counter_ns()
             session.invoke()
