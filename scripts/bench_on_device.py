@@ -5,13 +5,24 @@
     python3 bench_on_device.py int8.xml --against fp32.xml             the ratio of two, interleaved
     python3 bench_on_device.py model.onnx --inputs x.npz --outputs y.npz --no-timing
                                                                        the answers of the device, for accuracy
+    python3 bench_on_device.py model.tflite --delegate none            without XNNPACK
+    python3 bench_on_device.py model.param --threads 4 --affinity 0-3  an ncnn model, model.bin beside it
+    python3 bench_on_device.py --probe                                 what this device is and has
 
-Runtime options stand behind the file: "model.xml?INFERENCE_PRECISION_HINT=f32". Inputs are .npz files with a leading
-sample axis, one array an input (by name, else by order), float32 as the original model takes them; an artifact with
-integer inputs or outputs gets and gives them through its own scale and zero point. With --state h=h_out, the output
-h_out feeds the input h at the next step: samples are then sequences, (sequences, steps, ...), answers too, and an array
-h, if there is one, says what each sequence starts from. Everything that goes wrong is one line on stderr, the same as
-JSON on stdout, and an exit code.
+Runtime options stand behind the file: "model.xml?INFERENCE_PRECISION_HINT=f32", "model.param?data=3x224x224" (the shape
+of an input that the .param gives none). Inputs are .npz files with a leading sample axis, one array an input (by name,
+else by order), float32 as the original model takes them; an artifact with integer inputs or outputs gets and gives
+them through its own scale and zero point. With --state h=h_out, the output h_out feeds the input h at the next step:
+samples are then sequences, (sequences, steps, ...), answers too, and an array h, if there is one, says what each
+sequence starts from.
+
+--delegate is, for TensorFlow Lite, "none", "xnnpack" or a library, "libedgetpu.so.1?device=usb"; for OpenVINO a device
+("GPU"); for ONNX Runtime a provider ("CUDAExecutionProvider"); for ncnn "none" or "vulkan". One that was asked for and
+runs nothing is an error.
+
+A run under emulation never times. "valid" is false in the answer, and "invalid" says why, when the board throttled
+while it timed, or its clock drifted. Everything that goes wrong is one line on stderr, the same as JSON on stdout, and
+an exit code.
 """
 
 from __future__ import annotations
@@ -21,6 +32,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import glob
 import hashlib
 import importlib
 import importlib.util
@@ -31,6 +43,7 @@ import select
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -42,20 +55,24 @@ from typing import Any, Callable, Collection, Iterable, Iterator, NamedTuple, Se
 
 try:
     import fcntl
+    import resource
 except ImportError:  # not on Windows: it can measure, and not keep
-    fcntl = None  # type: ignore[assignment]
+    fcntl = resource = None  # type: ignore[assignment]
 try:
     import numpy as np
 except ImportError:  # --probe and --keep work without, and the rest says what to install
     np = None  # type: ignore[assignment]
 
 SCHEMA_VERSION = 2
-PIP_PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+# What pip is told to install for a runtime, where that is not its name.
+PIP_PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime 'numpy<2'"}
 RUNTIMES_BY_SUFFIX = {
     ".tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
     ".xml": ("openvino",),
     ".onnx": ("onnxruntime",),
+    ".param": ("ncnn",),
 }
+RUNTIMES = tuple(name for names in RUNTIMES_BY_SUFFIX.values() for name in names)
 EXIT_CODES = {
     "DefectError": 1,
     "UsageError": 2,
@@ -74,18 +91,22 @@ FEATURES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure as the command line says; print the result; return the exit code."""
+    """Do as the command line says; print the result; return the exit code."""
     arguments = parse_arguments(argv)
     try:
         if arguments.keep:
-            return keep()
+            keep()
+            return 0
         with within(arguments.within):
-            result = probe() if arguments.probe else measure(arguments)
+            result = act(arguments)
+            print(as_text(result) if arguments.artifact and not arguments.json else json.dumps(result, allow_nan=False))
+            sys.stdout.flush()
     except BenchError as error:
         return report_error(error, arguments)
     except MemoryError:
         return report_error(invalid("out of memory", "your artifact", "Use a smaller model or batch."), arguments)
     except BrokenPipeError:  # whoever asked has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to write goes there, without another error
         return EXIT_CODES["DefectError"]
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it was, the caller must hear of it
         if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -95,42 +116,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         cause = "%s: %s" % (type(error).__name__, one_line(error))
         remedy = "Report it with the lines above."
         return report_error(BenchError("DefectError", cause, "edgekit or the runtime", remedy), arguments)
-    print(json.dumps(result, allow_nan=False) if arguments.json or arguments.probe else as_text(result))
     return 0
+
+
+def act(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, as JSON."""
+    if arguments.probe:
+        return {**facts(), "runtimes": list(probe_runtimes())}
+    if arguments.inventory:
+        return inventory(arguments.within)
+    return measure(arguments)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument(
-        "artifact", nargs="?", help="artifact file, with runtime options: model.xml?INFERENCE_PRECISION_HINT=f32"
-    )
-    parser.add_argument("--against", action="append", default=[], metavar="FILE", help="time this one too, interleaved")
-    parser.add_argument(
-        "--runtime", choices=["ai_edge_litert", "tflite_runtime", "tensorflow", "openvino", "onnxruntime"]
-    )
-    parser.add_argument("--inputs", metavar="NPZ", help="samples for the first artifact")
-    parser.add_argument("--outputs", metavar="NPZ", help="where its answers go")
-    parser.add_argument("--golden", metavar="NPZ", help="samples for every artifact")
-    parser.add_argument("--golden-outputs", metavar="DIR", help="where their answers go: DIR/<index>.npz")
-    parser.add_argument(
-        "--state", action="append", default=[], metavar="IN=OUT", help="this output feeds that input at the next step"
-    )
-    parser.add_argument("--threads", type=positive, default=1)
-    parser.add_argument("--warmup", type=positive, default=10, help="inferences before the clock counts")
-    parser.add_argument("--repeats", type=positive, default=5)
-    parser.add_argument("--runs", type=positive, default=100, help="inferences in each repeat")
-    parser.add_argument("--max-seconds", type=float, default=20.0, help="end the timing then")
-    parser.add_argument("--no-timing", action="store_true")
-    parser.add_argument("--digest", metavar="SHA256", help="refuse the first artifact if its content is another")
-    parser.add_argument("--probe", action="store_true", help="say what this device is and has, as JSON; no artifact")
-    parser.add_argument("--keep", action="store_true", help="hold this device and a folder on it until stdin ends")
-    parser.add_argument("--within", metavar="FOLDER", help="work in a keeper's folder, and end when the keeper does")
-    parser.add_argument("--progress", action="store_true", help="lines 'progress FRACTION TEXT' on stderr")
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("artifact", nargs="?", metavar="FILE[?OPTION=VALUE&...]", help="what to run")
+    add("--against", action="append", default=[], metavar="FILE", help="time this one too, interleaved")
+    add("--runtime", choices=RUNTIMES, help="the first that is installed for the kind of file, unless named")
+    add("--delegate", metavar="NAME", help="what to hand the work to, see above; the runtime's own choice if not given")
+    add("--threads", type=positive, default=1, metavar="N")
+    add("--affinity", type=cpu_list, metavar="CPUS", help="run on these CPUs alone, like 0,2-3")
+    data = parser.add_argument_group("answers")
+    add = data.add_argument
+    add("--inputs", metavar="NPZ", help="samples for the first artifact")
+    add("--outputs", metavar="NPZ", help="where its answers go")
+    add("--golden", metavar="NPZ", help="samples for every artifact")
+    add("--golden-outputs", metavar="DIR", help="where their answers go: DIR/<index>.npz")
+    add("--state", action="append", default=[], metavar="IN=OUT", help="this output feeds that input at the next step")
+    add("--digest", metavar="SHA256", help="refuse the first artifact if its content is another")
+    timing = parser.add_argument_group("timing")
+    add = timing.add_argument
+    add("--no-timing", action="store_true")
+    add("--warmup", type=positive, default=10, metavar="N", help="inferences before the clock counts (10)")
+    add("--repeats", type=positive, default=5, metavar="N", help="rounds (5)")
+    add("--runs", type=positive, default=100, metavar="N", help="inferences in each round (100)")
+    add("--max-seconds", type=float, default=20.0, metavar="S", help="end the timing then (20)")
+    talk = parser.add_argument_group("for programs")
+    add = talk.add_argument
+    add("--json", action="store_true", help="one JSON document on stdout")
+    add("--progress", action="store_true", help="lines 'progress FRACTION TEXT' on stderr")
+    add("--probe", action="store_true", help="say what this device is and can run; no file")
+    add("--keep", action="store_true", help="hold this device, and a folder on it, until stdin ends; no file")
+    add("--within", metavar="DIR", help="work in a keeper's folder, and end when the keeper does")
+    add("--inventory", action="store_true", help="say what files are in the folder, by digest; no file")
     arguments = parser.parse_args(argv)
-    if not (arguments.artifact or arguments.probe or arguments.keep):
-        parser.error("name an artifact, or --probe")
+    if not (arguments.artifact or arguments.probe or arguments.keep or arguments.inventory):
+        parser.error("name a file to run, or --probe")
+    if arguments.inventory and not arguments.within:
+        parser.error("--inventory needs --within")
     return arguments
 
 
@@ -140,39 +175,49 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         BenchError: anything that is not as it should be.
     """
-    report = reporter(arguments)
+    need_numpy()
+    report, kind = reporter(arguments), evidence_kind()
     requests = [parse_artifact(text) for text in (arguments.artifact, *arguments.against)]
     check_files(requests, arguments)
-    before = device_state()
-    loaded = [load(request, arguments.runtime, arguments.threads) for request in requests]
+    affinity = set_affinity(arguments.affinity)
+    loaded = [load(request, arguments) for request in requests]
+    first = loaded[0].session
     for item in loaded:
         item.session.states = find_states(arguments.state, item.session)
-    outputs = None
+    outputs, golden = None, []
     if arguments.inputs:
-        outputs = answer(loaded[0].session, arguments.inputs, arguments.outputs, report)
+        outputs = answer(first, arguments.inputs, arguments.outputs, report)
     if arguments.golden:
         for index, item in enumerate(loaded):
             target = arguments.golden_outputs and os.path.join(arguments.golden_outputs, "%d.npz" % index)
-            answer(item.session, arguments.golden, target, report)
+            golden.append(answer(item.session, arguments.golden, target, report))
     for item in loaded:
         feed_for_timing(item.session, arguments.inputs or arguments.golden)
-    timings: list[Timing | None] = [None] * len(loaded)
-    if not arguments.no_timing:
-        timings = list(interleave([item.session for item in loaded], arguments, report))
-    first = loaded[0].session
+    if arguments.no_timing or kind == "emulated":  # what an emulator takes says nothing about any device
+        timed = untimed(len(loaded))
+    else:
+        timed = interleave([item.session for item in loaded], arguments, report)
+    reasons = doubts(timed)
     return {
         "schema_version": SCHEMA_VERSION,
-        "kind": evidence_kind(),
+        "kind": kind,
+        "valid": not reasons,
+        "invalid": reasons,
         "device": describe_device(),
-        "state": {"before": before, "after": device_state()},
-        "runtime": {"name": first.runtime, "version": first.version},
-        "threads": arguments.threads,
+        "state": {"before": timed.before, "after": timed.after},
+        "runtime": {
+            "name": first.runtime,
+            "version": first.version,
+            "threads": arguments.threads,
+            "affinity": affinity,
+        },
         "batch": first.batch,
         "artifacts": [
-            describe_artifact(item, timing, ratio(timings[0], timing) if index else None)
-            for index, (item, timing) in enumerate(zip(loaded, timings))
+            describe_artifact(item, timing, ratio(timed.timings[0], timing) if index else None, kind)
+            for index, (item, timing) in enumerate(zip(loaded, timed.timings))
         ],
         "outputs": outputs,
+        "golden": golden,
     }
 
 
@@ -180,20 +225,47 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 class BenchError(Exception):
-    """What went wrong, whose doing it is, and what to do."""
+    """What went wrong, whose doing it is, and what to do; `install` is what pip should be told, where that helps."""
 
-    def __init__(self, kind: str, cause: str, blame: str, remedy: str) -> None:
+    def __init__(self, kind: str, cause: str, blame: str, remedy: str, install: str | None = None) -> None:
         super().__init__(cause)
-        self.kind, self.cause, self.blame, self.remedy = kind, cause, blame, remedy
+        self.kind, self.cause, self.blame, self.remedy, self.install = kind, cause, blame, remedy, install
 
 
 def report_error(error: BenchError, arguments: argparse.Namespace) -> int:
     """Say it on stderr, and on stdout for a program; return the exit code."""
     print("error: %s (%s). %s" % (error.cause, error.blame, error.remedy), file=sys.stderr)
     if arguments.json:
-        described = {"error": error.kind, "cause": error.cause, "blame": error.blame, "remedy": error.remedy}
+        described = {
+            "error": error.kind,
+            "cause": error.cause,
+            "blame": error.blame,
+            "remedy": error.remedy,
+            "install": error.install,
+            "python": sys.executable,
+        }
         print(json.dumps({"schema_version": SCHEMA_VERSION, "error": described}))
     return EXIT_CODES[error.kind]
+
+
+def missing(cause: str, packages: str) -> BenchError:
+    """Something that pip would install, in an environment of its own where the system keeps its Python to itself."""
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    if sys.prefix == sys.base_prefix and os.path.exists(marker):
+        line = "%s -m venv --system-site-packages ~/edgekit && ~/edgekit/bin/pip install %s" % (
+            sys.executable,
+            packages,
+        )
+        remedy = "Run: %s; then use ~/edgekit/bin/python." % line
+    else:
+        remedy = "Run: %s -m pip install %s" % (sys.executable, packages)
+    return BenchError("MissingToolError", cause, "this device", remedy, install=packages)
+
+
+def need_numpy() -> None:
+    """Nothing runs without."""
+    if np is None:
+        raise missing("numpy is not installed on this device", "numpy")
 
 
 def invalid(cause: str, blame: str, remedy: str) -> BenchError:
@@ -218,6 +290,7 @@ class Loaded(NamedTuple):
     digest: str
     bytes: int
     session: Session
+    account: dict[str, Any]
     load_ms: float
     first_ms: float
     peak_bytes: int | None
@@ -231,6 +304,34 @@ def positive(text: str) -> int:
     return value
 
 
+def cpu_list(text: str) -> set[int]:
+    """CPU numbers in the kernel's way to write them, like 0,2-3, for argparse."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cpus.update(range(int(first), int(last or first) + 1))
+    if not cpus:
+        raise argparse.ArgumentTypeError("names no CPU")
+    return cpus
+
+
+def set_affinity(wanted: set[int] | None) -> list[int] | None:
+    """Run on these CPUs alone, the runtime's threads too; the CPUs that we may use, None where the system can't say."""
+    if not hasattr(os, "sched_setaffinity"):
+        if wanted:
+            raise BenchError(
+                "UsageError", "this system binds no process to CPUs", "this device", "Leave --affinity out."
+            )
+        return None
+    allowed = os.sched_getaffinity(0)
+    if wanted:
+        if not wanted <= allowed:
+            cause = "--affinity names CPUs that are not there: this process may use %s" % sorted(allowed)
+            raise BenchError("UsageError", cause, "your command", "Name some of these.")
+        os.sched_setaffinity(0, wanted)
+    return sorted(os.sched_getaffinity(0))
+
+
 def parse_artifact(text: str) -> Request:
     """`FILE?KEY=VALUE&KEY=VALUE` taken apart."""
     # A path may hold a question mark itself.
@@ -240,21 +341,25 @@ def parse_artifact(text: str) -> Request:
 
 
 def files_of(path: str) -> list[str]:
-    """The files of an artifact: OpenVINO's weights lie beside its .xml."""
-    weights = os.path.splitext(path)[0] + ".bin"
-    return [path, weights] if path.endswith(".xml") and os.path.exists(weights) else [path]
+    """The files of an artifact: OpenVINO's and ncnn's weights lie beside the .xml or .param."""
+    stem, suffix = os.path.splitext(path)
+    weights = stem + ".bin"
+    return [path, weights] if suffix in (".xml", ".param") and os.path.exists(weights) else [path]
 
 
 def digest_of(path: str) -> str:
     """SHA-256 over the files of an artifact, in edgekit's way: of the one, or of the digests in order."""
-    digests = []
-    for file in files_of(path):
-        content = hashlib.sha256()
-        with open(file, "rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                content.update(block)
-        digests.append(content.hexdigest())
+    digests = [file_digest(file) for file in files_of(path)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file."""
+    content = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            content.update(block)
+    return content.hexdigest()
 
 
 def check_files(requests: Sequence[Request], arguments: argparse.Namespace) -> None:
@@ -274,35 +379,53 @@ def check_files(requests: Sequence[Request], arguments: argparse.Namespace) -> N
         )
 
 
-def load(request: Request, runtime: str | None, threads: int) -> Loaded:
-    """Load an artifact and run it once, taking time and memory."""
-    module = import_runtime(request.path, runtime)
+def load(request: Request, arguments: argparse.Namespace) -> Loaded:
+    """Load an artifact and run it once, taking time and memory; its account shows that the delegate works."""
+    module = import_runtime(request.path, arguments.runtime)
+    name = module.__name__.partition(".")[0]
     gc.collect()
     resident = resident_bytes_after_reset()
     started = time.perf_counter()
     try:
-        session = SESSIONS[module.__name__.partition(".")[0]](module, request, threads)
+        session = SESSIONS[name](module, request, arguments.threads, arguments.delegate)
         loaded = time.perf_counter()
         session.feed([np.zeros(tensor.shape, np.float32) for tensor in session.inputs])
         session.invoke()
     except BenchError:
         raise
     except Exception as error:
-        raise invalid(
-            "%s can't load %s: %s" % (module.__name__, request.path, one_line(error)),
-            "your artifact",
-            "Make it again, or use a newer %s." % module.__name__.partition(".")[0],
-        ) from error
+        cause = "%s can't load %s: %s" % (module.__name__, request.path, one_line(error))
+        raise invalid(cause, "your artifact", "Make it again, or use a newer %s." % name) from error
     done = time.perf_counter()
     peak = status_bytes("VmHWM")
+    account = session.account()
+    check_delegate(session, account)
     return Loaded(
         request,
         digest_of(request.path),
         sum(os.path.getsize(file) for file in files_of(request.path)),
         session,
+        account,
         (loaded - started) * 1e3,
         (done - loaded) * 1e3,
         peak - resident if peak is not None and resident is not None else None,
+    )
+
+
+def check_delegate(session: Session, account: dict[str, Any]) -> None:
+    """Hold the runtime's account against what was asked for."""
+    ran = [name for name, nodes in account["delegates"].items() if nodes]
+    if session.delegate is not None and (ran if session.delegate in PLAIN else session.delegate not in ran):
+        raise not_applied(session.delegate, "what runs it is %s" % (", ".join(ran) or "the CPU alone"))
+
+
+def not_applied(delegate: str, why: str) -> BenchError:
+    """A delegate that was asked for and does nothing."""
+    return BenchError(
+        "BrokenPromiseError",
+        "the delegate %s was not applied: %s" % (delegate, why),
+        "this device",
+        "Install what it needs on the device, or leave --delegate out.",
     )
 
 
@@ -316,14 +439,16 @@ def import_runtime(path: str, runtime: str | None) -> Any:
     for name in names:
         try:
             return import_module(name)
-        except Exception as error:  # noqa: BLE001 - a runtime built for another numpy fails in many ways
+        except Exception as error:  # noqa: BLE001, PERF203 - one built for another numpy fails in many ways
             reasons.append("%s: %s" % (name, one_line(error)))
-    raise BenchError(
-        "MissingToolError",
-        "no runtime for %s on this device (%s)" % (path, "; ".join(reasons)),
-        "this device",
-        "Run: %s" % install_line(PIP_PACKAGES.get(names[0], names[0])),
-    )
+    cause = "no runtime for %s on this device (%s)" % (path, "; ".join(reasons))
+    armv7 = platform.machine().startswith("armv") and names[0] == "ai_edge_litert"  # which has no wheels for it
+    raise missing(cause, package_of("tflite_runtime" if armv7 else names[0]))
+
+
+def package_of(module: str) -> str:
+    """What pip is told to install for a runtime."""
+    return PIP_PACKAGES.get(module, module)
 
 
 def import_module(name: str) -> Any:
@@ -332,18 +457,11 @@ def import_module(name: str) -> Any:
     # Importing OpenVINO reports home, unless the package that does so can't be imported; ONNX Runtime unless told.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module(modules.get(name, name))
-
-
-def install_line(package: str) -> str:
-    """How to install a package for this Python: in an environment of its own where the system's is not for pip."""
-    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
-    if sys.prefix != sys.base_prefix or not os.path.exists(marker):
-        return "python3 -m pip install %s" % package
-    return (
-        "python3 -m venv --system-site-packages ~/edgekit-venv && ~/edgekit-venv/bin/pip install %s"
-        "  and then use ~/edgekit-venv/bin/python" % package
-    )
+    module = importlib.import_module(modules.get(name, name))
+    if name == "tflite_runtime" and np and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        # Its last release, 2.14, is for numpy 1: the import passes, and the first tensor fails.
+        raise ImportError("%s is built for numpy 1, and numpy %s is installed" % (version_of(name), np.__version__))
+    return module
 
 
 def probe_runtimes() -> Iterator[dict[str, Any]]:
@@ -392,18 +510,27 @@ def probe_import(name: str) -> str | None:
     return reason or None
 
 
-def describe_artifact(item: Loaded, timing: Timing | None, ratios: dict[str, float] | None) -> dict[str, Any]:
-    """An artifact's part of the report."""
+def describe_artifact(
+    item: Loaded, timing: Timing | None, ratios: dict[str, float] | None, kind: str
+) -> dict[str, Any]:
+    """An artifact's part of the report. An emulator's time and memory are its own."""
+    real = kind == "measured"
+    account = dict(item.account)
     return {
         "path": item.request.path,
         "options": item.request.options,
         "digest": item.digest,
         "bytes": item.bytes,
-        "load_ms": item.load_ms,
-        "first_ms": item.first_ms,
+        "load_ms": item.load_ms if real else None,
+        "first_ms": item.first_ms if real else None,
         "timing": timing.as_json() if timing else None,
-        "peak_bytes": item.peak_bytes,
-        "account": item.session.account(),
+        "peak_bytes": item.peak_bytes if real else None,
+        "delegate": {
+            "asked": item.session.delegate,
+            "applied": account.pop("delegates"),
+            "nodes": sum(op["count"] for op in account["compute"]),
+        },
+        "account": account,
         "ratio": ratios,
         "inputs": [tensor.as_json() for tensor in item.session.inputs],
         "outputs": [tensor.as_json() for tensor in item.session.outputs],
@@ -444,11 +571,13 @@ class Tensor(NamedTuple):
 class Session:
     """An artifact in its runtime. `invoke` is the one call that the clock sees.
 
-    `states` are the positions of the inputs that are state, each with that of the output that feeds it.
+    `delegate` is the name of the one that was asked for. `states` are the positions of the inputs that are state, each
+    with that of the output that feeds it.
     """
 
     runtime: str
     version: str
+    delegate: str | None
     inputs: list[Tensor]
     outputs: list[Tensor]
     invoke: Callable[[], Any]
@@ -469,22 +598,41 @@ class Session:
         raise NotImplementedError
 
     def account(self) -> dict[str, Any]:
-        """The runtime's own account: bytes of constants, and of weights alone, by type; executed ops by precision."""
+        """The runtime's own account.
+
+        Bytes of constants by type ("storage"), of weights alone ("weights"), executed ops by precision ("compute"), and
+        how many of these each delegate ran ("delegates").
+        """
         raise NotImplementedError
 
+
+PLAIN = ("none", "CPU", "CPUExecutionProvider")  # what runs where there is no delegate
 
 TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
 class TFLiteSession(Session):
-    """TensorFlow Lite in any of its packages, with its default delegate (XNNPACK)."""
+    """TensorFlow Lite in any of its packages. Its default delegate is XNNPACK."""
 
-    def __init__(self, module: Any, request: Request, threads: int) -> None:
+    def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         refuse_options(request, "TensorFlow Lite")
         self.runtime = module.__name__.partition(".")[0]
         self.version = version_of(self.runtime)
-        self._interpreter_class = module.lite.Interpreter if self.runtime == "tensorflow" else module.Interpreter
-        self._interpreter = interpreter = self._interpreter_class(model_path=request.path, num_threads=threads)
+        self.delegate = delegate
+        package = module.lite if self.runtime == "tensorflow" else module
+        more = module.lite.experimental if self.runtime == "tensorflow" else module
+        settings: dict[str, Any] = {"model_path": request.path, "num_threads": threads}
+        if delegate == "none":
+            settings["experimental_op_resolver_type"] = more.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        elif delegate not in (None, "xnnpack"):
+            library = parse_artifact(delegate)
+            self.delegate = os.path.basename(library.path)
+            try:
+                settings["experimental_delegates"] = [more.load_delegate(library.path, library.options)]
+            except (ValueError, OSError) as error:
+                raise not_applied(self.delegate, one_line(error)) from error
+        self._interpreter = interpreter = package.Interpreter(**settings)
+        self._external = self._delegate_ops()  # XNNPACK comes behind, with the allocation, and takes what is left
         interpreter.allocate_tensors()
         names = self._signature_names()
         self._input_indices = [detail["index"] for detail in interpreter.get_input_details()]
@@ -492,6 +640,13 @@ class TFLiteSession(Session):
         self.inputs = [tflite_tensor(detail, names) for detail in interpreter.get_input_details()]
         self.outputs = [tflite_tensor(detail, names) for detail in interpreter.get_output_details()]
         self.invoke = interpreter.invoke
+
+    def _ops(self) -> list[dict[str, Any]]:
+        """The ops of the file, and one DELEGATE behind them for each group of ops that a delegate replaced."""
+        return list(self._interpreter._get_ops_details())  # noqa: SLF001 - the only account of executed ops there is
+
+    def _delegate_ops(self) -> set[int]:
+        return {op["index"] for op in self._ops() if op["op_name"] == "DELEGATE"}
 
     def _signature_names(self) -> dict[int, list[str]]:
         """Tensor index → names in the signature, which are the model's own; tensor names are the converter's.
@@ -518,22 +673,24 @@ class TFLiteSession(Session):
         return [tensor.decode(value) for tensor, value in zip(self.outputs, values)]
 
     def account(self) -> dict[str, Any]:
-        """Constants and ops as the interpreter lists them; `delegated` ops ran in XNNPACK."""
+        """Constants and ops as the interpreter lists them."""
         tensors = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
-        ops = list(self._interpreter._get_ops_details())  # noqa: SLF001 - the only account of executed ops there is
-        delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
-        ops = [op for op in ops if op["op_name"] != "DELEGATE"]
-        delegated = {op["index"] for delegate in delegates for op in inside(delegate, ops)}
+        ops = [op for op in self._ops() if op["op_name"] != "DELEGATE"]
+        delegated: dict[int, str] = {}
+        for delegate in (op for op in self._ops() if op["op_name"] == "DELEGATE"):
+            name = self.delegate if delegate["index"] in self._external else "xnnpack"
+            delegated.update({op["index"]: name or "" for op in inside(delegate, ops)})
         made = {int(index) for op in ops for index in op["outputs"]}
         constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
         compute = Tally()
         for op in ops:
-            compute.add(op["op_name"], tflite_precision(op, constants, tensors), delegated=op["index"] in delegated)
+            precision = tflite_precision(op, constants, tensors)
+            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]))
         weights = {tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
         return {
             "storage": tflite_bytes(tensors[index] for index in constants),
             "weights": tflite_bytes(tensors[index] for index in constants & weights),
-            "compute": compute.as_json(),
+            **compute.as_json(),
         }
 
 
@@ -588,21 +745,25 @@ def inside(delegate: dict[str, Any], ops: Sequence[dict[str, Any]]) -> Iterator[
 
 
 class OpenVINOSession(Session):
-    """OpenVINO on the CPU. What it runs in is read from its execution graph."""
+    """OpenVINO, on the CPU unless told. What it runs in is read from its execution graph."""
 
-    def __init__(self, module: Any, request: Request, threads: int) -> None:
+    def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         self.runtime, self.version = "openvino", version_of("openvino")
+        self.delegate = delegate
+        device = "CPU" if delegate in (None, "none") else str(delegate)
         core = module.Core()
+        if device.partition(".")[0] not in {name.partition(".")[0] for name in core.available_devices}:
+            raise not_applied(device, "OpenVINO finds %s here" % ", ".join(core.available_devices))
         self._model = core.read_model(request.path)
         if any(port.get_partial_shape().is_dynamic for port in self._model.inputs):
             self._model.reshape({port: static_shape(port.get_partial_shape()) for port in self._model.inputs})
         try:
-            options = {"INFERENCE_NUM_THREADS": threads, **request.options}
-            self._compiled = core.compile_model(self._model, "CPU", options)
+            options = {**({"INFERENCE_NUM_THREADS": threads} if device == "CPU" else {}), **request.options}
+            self._compiled = core.compile_model(self._model, device, options)
         except RuntimeError as error:
             if "property" not in str(error).lower():
                 raise
-            raise BenchError("UsageError", one_line(error), "your options", "See OpenVINO's CPU properties.") from error
+            raise BenchError("UsageError", one_line(error), "your options", "See OpenVINO's properties.") from error
         self._request = self._compiled.create_infer_request()
         self.inputs = [openvino_tensor(port, "input_%d" % i) for i, port in enumerate(self._model.inputs)]
         self.outputs = [openvino_tensor(port, "output_%d" % i) for i, port in enumerate(self._model.outputs)]
@@ -626,6 +787,9 @@ class OpenVINOSession(Session):
         constants = [op for op in ops if op.get_type_name() == "Constant"]
         weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        # "GPU" is carried out by "GPU.0".
+        devices = {name.partition(".")[0] for name in self._compiled.get_property("EXECUTION_DEVICES")}
+        delegate = None if devices == {"CPU"} else self.delegate
         compute = Tally()
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
@@ -633,14 +797,14 @@ class OpenVINOSession(Session):
                 info[key].astype(str) for key in ("layerType", "runtimePrecision", "primitiveType")
             )
             if kind not in ("Const", "Input", "Output"):
-                compute.add(kind, openvino_precision(precision, kernel))
+                compute.add(kind, openvino_precision(precision, kernel), delegate=delegate)
             if kind == "Subgraph":
                 for product in openvino_products(op, hint):
                     compute.add("MatMul", product)
         return {
             "storage": openvino_bytes(constants),
             "weights": openvino_bytes(op for op in constants if op.get_name() in weight_names),
-            "compute": compute.as_json(),
+            **compute.as_json(),
         }
 
 
@@ -719,12 +883,21 @@ def openvino_tensor(port: Any, name: str) -> Tensor:
 
 
 class OnnxRuntimeSession(Session):
-    """ONNX Runtime on the CPU. The account is its profile of one inference; it tells no element types of constants."""
+    """ONNX Runtime, on the CPU unless told. The account is its profile of one inference; it tells of no constants."""
 
-    def __init__(self, module: Any, request: Request, threads: int) -> None:
+    def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         refuse_options(request, "ONNX Runtime", {"session.disable_quant_qdq"})
         self._entries = request.options
         self.runtime, self.version = "onnxruntime", version_of("onnxruntime")
+        self._providers: list[Any] = ["CPUExecutionProvider"]
+        provider = parse_artifact(delegate or "none")
+        self.delegate = delegate and provider.path
+        if provider.path not in PLAIN:
+            if provider.path not in module.get_available_providers():
+                raise not_applied(
+                    provider.path, "this ONNX Runtime has %s" % ", ".join(module.get_available_providers())
+                )
+            self._providers.insert(0, (provider.path, provider.options))
         self._module, self._path, self._threads = module, request.path, threads
         self._session = self._open()
         self.inputs = [onnx_tensor(value) for value in self._session.get_inputs()]
@@ -741,7 +914,7 @@ class OnnxRuntimeSession(Session):
             options.add_session_config_entry(key, value)
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
-        return self._module.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+        return self._module.InferenceSession(self._path, options, providers=self._providers)
 
     def _run(self) -> None:
         self._answers = self._session.run(None, self._feeds)
@@ -766,8 +939,10 @@ class OnnxRuntimeSession(Session):
             details = event.get("args", {})
             if event.get("cat") == "Node" and "output_type_shape" in details:
                 types = [kind for output in details["output_type_shape"] for kind in output]
-                compute.add(details["op_name"], {"float": "float32"}.get(types[0], types[0]) if types else "none")
-        return {"storage": {}, "weights": {}, "compute": compute.as_json()}
+                precision = {"float": "float32"}.get(types[0], types[0]) if types else "none"
+                provider = details.get("provider", "")
+                compute.add(details["op_name"], precision, delegate="" if provider in PLAIN else provider)
+        return {"storage": {}, "weights": {}, **compute.as_json()}
 
 
 def onnx_tensor(value: Any) -> Tensor:
@@ -777,12 +952,135 @@ def onnx_tensor(value: Any) -> Tensor:
     return Tensor(value.name, shape, {"float": "float32", "double": "float64"}.get(kind, kind))
 
 
-SESSIONS: dict[str, Callable[[Any, Request, int], Session]] = {
+class NcnnLayer(NamedTuple):
+    """A line of a .param file: a layer with its numbered parameters."""
+
+    kind: str
+    name: str
+    parameters: dict[str, str]
+
+
+# Layers that may have weights, and where their parameter 8 says that these are int8.
+NCNN_WEIGHTED = ("Convolution", "ConvolutionDepthWise", "InnerProduct")
+
+
+class NcnnSession(Session):
+    """ncnn, on the CPU unless told. It takes one sample at a time, and keeps no batch axis.
+
+    Where an Input layer gives no shape (0=w 1=h 11=d 2=c), an option of its name does: `?data=3x224x224`. The other
+    options are those of ncnn's Option that begin with use_, 0 or 1. The account is each layer's own flags.
+    """
+
+    def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
+        self.runtime, self.version, self.delegate = "ncnn", version_of("ncnn"), delegate
+        if delegate not in (None, "none", "vulkan"):
+            raise BenchError("UsageError", "ncnn has no delegate %s" % delegate, "your command", "Name none or vulkan.")
+        if delegate == "vulkan" and not module.get_gpu_count():
+            raise not_applied("vulkan", "ncnn finds no Vulkan device here")
+        self._module, self._net = module, module.Net()
+        self._layers = ncnn_layers(request.path)
+        shapes = {layer.name: ncnn_shape(layer) for layer in self._layers if layer.kind == "Input"}
+        options = self._net.opt
+        switches = {name for name in dir(options) if name.startswith("use_")}
+        refuse_options(request, "ncnn", switches | set(shapes))
+        options.num_threads, options.use_vulkan_compute = threads, delegate == "vulkan"
+        for name, value in request.options.items():
+            if name in switches:
+                setattr(options, name, value not in ("0", "false"))
+        weights = os.path.splitext(request.path)[0] + ".bin"
+        if self._net.load_param(request.path) or self._net.load_model(weights):
+            raise ValueError("it refuses the .param, or the .bin beside it")
+        self.inputs = []
+        for name in self._net.input_names():
+            shape = ncnn_sizes(request.options[name]) if name in request.options else shapes.get(name)
+            if not shape:
+                cause = "the input %r of %s has no shape" % (name, request.path)
+                raise invalid(
+                    cause, "your artifact", "Give it one, channels first: %s?%s=3x224x224" % (request.path, name)
+                )
+            self.inputs.append(Tensor(name, (1, *shape), "float32"))
+        self._names = self._net.output_names()
+        self._feeds: list[Any] = []
+        self._answers: list[Any] = []
+        self.invoke = self._run
+        self.feed([np.zeros(tensor.shape, np.float32) for tensor in self.inputs])
+        self._run()
+        self.outputs = [Tensor(name, value.shape, "float32") for name, value in zip(self._names, self._values())]
+
+    def _run(self) -> None:
+        extractor = self._net.create_extractor()
+        for tensor, value in zip(self.inputs, self._feeds):
+            extractor.input(tensor.name, value)
+        self._answers = [extractor.extract(name) for name in self._names]
+
+    def _values(self) -> list[np.ndarray[Any, Any]]:
+        for name, (code, _) in zip(self._names, self._answers):
+            if code:
+                raise ValueError("it can't compute %s (%d)" % (name, code))
+        return [np.array(value)[None] for _, value in self._answers]
+
+    def feed(self, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Copy the inputs into ncnn's own arrays."""
+        encoded = [tensor.encode(value)[0] for tensor, value in zip(self.inputs, values)]
+        self._feeds = [self._module.Mat(value).clone() for value in encoded]
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copy the outputs."""
+        return self._values()
+
+    def account(self) -> dict[str, Any]:
+        """Layers by the precision that their flags, the options and this CPU (or GPU) amount to; no constants."""
+        compute = Tally()
+        for layer, line in zip(self._net.layers(), self._layers):
+            vulkan = self._net.opt.use_vulkan_compute and layer.support_vulkan
+            compute.add(line.kind, self._precision(layer, line, vulkan), delegate="vulkan" if vulkan else "")
+        return {"storage": {}, "weights": {}, **compute.as_json()}
+
+    def _precision(self, layer: Any, line: NcnnLayer, vulkan: bool) -> str:  # noqa: FBT001 - a fact about the layer
+        options = self._net.opt
+        if line.kind in NCNN_WEIGHTED and line.parameters.get("8", "0") != "0" and options.use_int8_inference:
+            return "int8"
+        half = self._module.get_gpu_info(0).support_fp16_storage() if vulkan else layer.support_fp16_storage
+        if options.use_fp16_storage and half:
+            return "float16"
+        return "bfloat16" if options.use_bf16_storage and layer.support_bf16_storage else "float32"
+
+
+def ncnn_layers(path: str) -> list[NcnnLayer]:
+    """The layers of a .param file: kind, name, numbers of inputs and outputs, their names, parameters as id=value."""
+    with open(path, errors="replace") as stream:
+        lines = [line.split() for line in stream]
+    try:
+        return [
+            NcnnLayer(line[0], line[1], dict(word.split("=", 1) for word in line[4 + int(line[2]) + int(line[3]) :]))
+            for line in lines[2:]
+            if line
+        ]
+    except (IndexError, ValueError) as error:
+        raise invalid("%s is no .param file" % path, "your artifact", "Make it again, with pnnx.") from error
+
+
+def ncnn_shape(layer: NcnnLayer) -> tuple[int, ...]:
+    """The shape that an Input layer gives, channels first; empty if it gives none."""
+    sizes = [int(layer.parameters.get(key, "0")) for key in ("2", "11", "1", "0")]
+    return tuple(size for size in sizes if size)
+
+
+def ncnn_sizes(text: str) -> tuple[int, ...]:
+    """The sizes in "3x224x224"."""
+    try:
+        return tuple(int(size) for size in text.split("x"))
+    except ValueError as error:
+        raise BenchError("UsageError", "%s is no shape" % text, "your command", "Write it like 3x224x224.") from error
+
+
+SESSIONS: dict[str, Callable[[Any, Request, int, str | None], Session]] = {
     "ai_edge_litert": TFLiteSession,
     "tflite_runtime": TFLiteSession,
     "tensorflow": TFLiteSession,
     "openvino": OpenVINOSession,
     "onnxruntime": OnnxRuntimeSession,
+    "ncnn": NcnnSession,
 }
 
 
@@ -794,23 +1092,29 @@ def refuse_options(request: Request, runtime: str, known: Collection[str] = ()) 
 
 
 class Tally:
-    """Counts executed ops by type and precision."""
+    """Counts executed ops by type and precision, and those that each delegate ran."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[int]] = {}
+        self._delegates: dict[str, int] = {}
 
-    def add(self, op: str, precision: str, *, delegated: bool = False) -> None:
+    def add(self, op: str, precision: str, *, delegate: str | None = None) -> None:
         """One more op."""
         count = self._counts.setdefault((op, precision), [0, 0])
         count[0] += 1
-        count[1] += delegated
+        if delegate:
+            count[1] += 1
+            self._delegates[delegate] = self._delegates.get(delegate, 0) + 1
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """One entry a type and precision; `delegated` of the `count` ran in the runtime's delegate."""
-        return [
-            {"op": op, "precision": precision, "count": count, "delegated": delegated}
-            for (op, precision), (count, delegated) in sorted(self._counts.items())
-        ]
+    def as_json(self) -> dict[str, Any]:
+        """One entry a type and precision; `delegated` of the `count` ran in a delegate."""
+        return {
+            "compute": [
+                {"op": op, "precision": precision, "count": count, "delegated": delegated}
+                for (op, precision), (count, delegated) in sorted(self._counts.items())
+            ],
+            "delegates": self._delegates,
+        }
 
 
 def add_bytes(storage: dict[str, int], name: str, shape: Iterable[int], kind: Any) -> None:
@@ -823,7 +1127,7 @@ def version_of(module: str) -> str:
     try:
         from importlib.metadata import version
 
-        return version(PIP_PACKAGES.get(module, module))
+        return version(package_of(module).split()[0])
     except Exception:  # noqa: BLE001 - installed without metadata, as distributions do
         return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
@@ -1000,18 +1304,40 @@ class Timing(NamedTuple):
         }
 
 
-def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, report: Reporter) -> Iterator[Timing]:
+class Timed(NamedTuple):
+    """What was timed, with the facts that tell whether it can be believed.
+
+    `clocks` are the highest frequency of the CPUs, in Hz, behind the warm-up and each round; `faults` how often the
+    process waited for the disk.
+    """
+
+    timings: Sequence[Timing | None]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    clocks: list[int]
+    faults: int
+
+
+def untimed(count: int) -> Timed:
+    """So many artifacts that only ran."""
+    state = device_state()
+    return Timed([None] * count, state, state, [], 0)
+
+
+def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, report: Reporter) -> Timed:
     """Time all artifacts inference by inference in turn, so that whatever else the machine does hits all alike.
 
-    The order turns about from round to round (A B, B A, ...), so that no artifact always runs behind the same other one.
-    Each timed inference follows untimed ones of the same artifact: else a small model pays, by up to a sixth of its
-    time, for the caches that a large one before it took.
+    The order turns about from round to round (A B, B A, ...), so that none always runs behind the same other one. Each
+    timed inference follows untimed ones of the same artifact: else a small model pays, by up to a sixth of its time,
+    for the caches that a large one before it took.
     """
+    before = device_state()
     for _ in range(arguments.warmup):
         for session in sessions:
             session.invoke()
     timings = [Timing([], []) for _ in sessions]
     order = list(zip(sessions, timings))
+    clocks, faults = [highest_clock()], disk_faults()
     total, deadline = arguments.repeats * arguments.runs, time.perf_counter() + arguments.max_seconds
     gc.collect()
     gc.disable()
@@ -1023,10 +1349,13 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
             timing.wall.append((time.perf_counter_ns() - wall) / 1e6)
             timing.cpu.append((time.process_time_ns() - cpu) / 1e6)
         report("timing", done / total)
-        if time.perf_counter() > deadline and done >= 3:
+        over = time.perf_counter() > deadline and done >= 3
+        if over or done % arguments.runs == 0:
+            clocks.append(highest_clock())
+        if over:
             break
     gc.enable()
-    return iter(timings)
+    return Timed(timings, before, device_state(), [clock for clock in clocks if clock], disk_faults() - faults)
 
 
 def run_in(session: Session) -> None:
@@ -1045,6 +1374,73 @@ def ratio(first: Timing | None, other: Timing | None) -> dict[str, float] | None
         "cpu": float(np.median(first.cpu) / max(float(np.median(other.cpu)), 1e-9)),
         "wall_min": min(first.wall) / max(min(other.wall), 1e-9),
     }
+
+
+# ---------------------------------------------------------------------------------------------------- doubts
+
+CLOCK_DRIFT = 0.1  # of the frequency
+TREND_DRIFT = 0.15  # of the CPU time
+TREND_PARTS = 5
+
+
+def doubts(timed: Timed) -> list[str]:
+    """Why these times are not the board's own: it throttled, its clock drifted, it waited for the disk.
+
+    What the kernel says of throttling and frequencies comes first. Where it names no frequency, as in a virtual
+    machine, CPU times that rise or fall steadily in all artifacts tell of a clock that drifted; other programs make
+    them jump about. The ratio of interleaved artifacts stands all this.
+    """
+    reasons = throttling_doubts(timed.before["throttling"], timed.after["throttling"])
+    limits = [state["frequency"] and state["frequency"]["limit"] for state in (timed.before, timed.after)]
+    if all(limits) and limits[1] < limits[0]:
+        reasons.append("the system lowered the highest clock from %s to %s" % tuple(map(megahertz, limits)))
+    if timed.clocks and min(timed.clocks) < (1 - CLOCK_DRIFT) * max(timed.clocks):
+        reasons.append("the clock went " + ", ".join(map(megahertz, timed.clocks)))
+    inferences = sum(len(timing.wall) for timing in timed.timings if timing)
+    trends = [trend(timing.cpu) for timing in timed.timings if timing]
+    if not timed.clocks and trends and abs(sum(map(sign, trends))) == len(trends):
+        drift = min(trends, key=abs)
+        if abs(drift) > TREND_DRIFT:
+            reasons.append("the CPU time of an inference went steadily by %+.0f %%: the clock drifted" % (100 * drift))
+    if timed.faults > inferences / 100:
+        reasons.append("it waited %d times for the disk: the memory is too small" % timed.faults)
+    return reasons
+
+
+def throttling_doubts(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
+    """What throttled between two states."""
+    if not before or not after:
+        return []
+    old = before["since"] if after["since_start"] else []
+    names = dict.fromkeys([*after["now"], *(name for name in after["since"] if name not in old)])
+    reasons = ["the board throttled: %s" % ", ".join(names)] if names else []
+    if after["events"] > before["events"]:
+        reasons.append("the CPU throttled for its heat, %d times" % (after["events"] - before["events"]))
+    return reasons
+
+
+def trend(times: Sequence[float]) -> float:
+    """How much a series rises, relatively, by the medians of five parts of it; 0 unless each step goes the same way."""
+    if len(times) < 10 * TREND_PARTS:
+        return 0.0
+    medians = [float(np.median(part)) for part in np.array_split(np.array(times), TREND_PARTS)]
+    steps = {sign(after - before) for before, after in zip(medians, medians[1:])}
+    return medians[-1] / max(medians[0], 1e-9) - 1 if len(steps) == 1 else 0.0
+
+
+def sign(value: float) -> int:
+    """-1, 0 or 1."""
+    return (value > 0) - (value < 0)
+
+
+def megahertz(frequency: int) -> str:
+    """A frequency for people."""
+    return "%d MHz" % round(frequency / 1e6)
+
+
+def disk_faults() -> int:
+    """How many pages this process has had to wait for."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt if resource else 0
 
 
 # ---------------------------------------------------------------------------------------------------- the device
@@ -1068,13 +1464,12 @@ def evidence_kind(root: str = "/") -> str:
     qemu-user answers for /proc/self/exe itself, with the program that it runs; the same link under another name shows
     what the kernel runs: qemu.
     """
-    links = []
-    for name in ("self", "thread-self"):
-        try:
-            links.append(os.readlink(os.path.join(root, "proc", name, "exe")))
-        except OSError:
-            return "measured"
-    return "measured" if links[0] == links[1] else "emulated"
+    links = (os.path.join(root, "proc", name, "exe") for name in ("self", "thread-self"))
+    try:
+        ours, kernels = map(os.readlink, links)
+    except OSError:
+        return "measured"
+    return "measured" if ours == kernels else "emulated"
 
 
 def describe_device(root: str = "/") -> dict[str, Any]:
@@ -1083,15 +1478,17 @@ def describe_device(root: str = "/") -> dict[str, Any]:
     first = cpus[0] if cpus else {}
     memory = [line.split() for line in read(root, "proc/meminfo").splitlines() if line.startswith("MemTotal")]
     flags = (first.get("flags") or first.get("Features") or "").split()
-    parts = list(dict.fromkeys(filter(None, map(arm_core, cpus))))  # big.LITTLE has several kinds
-    soc = read(root, "proc/device-tree/compatible").strip("\0").split("\0")[-1]
-    model = read(root, "proc/device-tree/model") or read(root, "sys/devices/virtual/dmi/id/product_name")
+    cores = " + ".join(dict.fromkeys(filter(None, map(arm_core, cpus))))  # big.LITTLE has several kinds
+    model = read(root, "proc/device-tree/model").strip("\0\n ") or command("getprop", "ro.product.model")
+    if not model and evidence_kind(root) == "measured":  # else it would be the emulating machine's
+        model = read(root, "sys/devices/virtual/dmi/id/product_name").strip()
     return {
-        "model": model.strip("\0\n "),
-        "soc": soc,
-        "cpu": first.get("model name") or " + ".join(parts) or first.get("Hardware") or platform.processor(),
-        "cpu_part": " + ".join(parts),
-        "vendor": first.get("vendor_id") or "",
+        "model": model,
+        "soc": read(root, "proc/device-tree/compatible").strip("\0").split("\0")[-1]
+        or command("getprop", "ro.soc.model"),
+        "cpu": cores or first.get("model name") or first.get("Hardware") or platform.processor(),
+        "cpu_part": cores,
+        "vendor": first.get("vendor_id", ""),
         "cores": os.cpu_count() or 1,
         "features": sorted(FEATURES & set(flags)),
         "memory_bytes": int(memory[0][1]) * 1024 if memory else 0,
@@ -1133,8 +1530,8 @@ def os_name(root: str) -> str:
     return platform.system()
 
 
-def probe() -> dict[str, Any]:
-    """What the device is, the state that it is in, and what it can run."""
+def facts() -> dict[str, Any]:
+    """What the device is, the state that it is in, and the room in its temporary folder."""
     folder = tempfile.gettempdir()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -1142,21 +1539,107 @@ def probe() -> dict[str, Any]:
         "device": describe_device(),
         "state": device_state(),
         "numpy": np and np.__version__,
-        "runtimes": list(probe_runtimes()),
         "temp": {"folder": folder, "free_bytes": shutil.disk_usage(folder).free},
     }
 
 
+CPU_FREQUENCY = "sys/devices/system/cpu/cpu[0-9]*/cpufreq"
+
+
 def device_state(root: str = "/") -> dict[str, Any]:
-    """What makes a device slow: its governor, clock, heat and load. None where it doesn't say."""
-    frequency = read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").strip()
-    temperature = read(root, "sys/class/thermal/thermal_zone0/temp").strip()
+    """What makes a device slow: its governor, clock, heat and load. None where it doesn't say.
+
+    `frequency` is in Hz: the lowest and the highest of the CPUs, and the highest that they may take now. `temperature`
+    is the hottest zone's, in degrees Celsius.
+    """
+    governors = sorted({text.strip() for text in read_all(root, CPU_FREQUENCY + "/scaling_governor")})
+    clocks = read_numbers(root, CPU_FREQUENCY + "/scaling_cur_freq")
+    limits = read_numbers(root, CPU_FREQUENCY + "/scaling_max_freq")
+    heat = [value / 1000 for value in read_numbers(root, "sys/class/thermal/thermal_zone[0-9]*/temp")]
+    load = read(root, "proc/loadavg").split()
     return {
-        "governor": read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
-        "frequency": int(frequency) * 1000 if frequency.isdigit() else None,
-        "temperature": int(temperature) / 1000 if temperature.lstrip("-").isdigit() else None,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "governor": " + ".join(governors) or None,
+        "frequency": {"min": min(clocks) * 1000, "max": max(clocks) * 1000, "limit": max(limits or clocks) * 1000}
+        if clocks
+        else None,
+        "temperature": max(heat) if heat else None,
+        "throttling": throttling(root),
+        "load": float(load[0]) if load else None,
     }
+
+
+def highest_clock(root: str = "/") -> int:
+    """The highest frequency of the CPUs that we may use, in Hz; 0 where they don't say."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    paths = [CPU_FREQUENCY.replace("[0-9]*", str(cpu)) + "/scaling_cur_freq" for cpu in usable]
+    return max((clock * 1000 for path in paths for clock in read_numbers(root, path)), default=0)
+
+
+# Bits that a Raspberry Pi's firmware sets: now, and sixteen places further up if at any time since.
+PI_THROTTLING = (
+    "the voltage is too low",
+    "the clock is capped",
+    "throttled",
+    "the soft limit of temperature is reached",
+)
+
+
+def throttling(root: str = "/") -> dict[str, Any] | None:
+    """What throttles `now`, what did `since` a time before, and the `events` counted; None where nothing tells.
+
+    A Raspberry Pi tells by its firmware. A read of the kernel's file makes it forget, so that "since" is since the last
+    read; vcgencmd's answer holds `since_start`. Other boards have cooling devices that cap the clock; Intel's CPUs have
+    counters.
+    """
+    file = read_all(root, "sys/devices/platform/soc*/soc*firmware/get_throttled")
+    told = file[0].strip() if file else command("vcgencmd", "get_throttled").partition("=")[2]
+    bits = int(told, 16) if told else None
+    caps = cooling(root)
+    events = read_numbers(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    if bits is None and caps is None and not events:
+        return None
+    now, since = (
+        [name for bit, name in enumerate(PI_THROTTLING) if (bits or 0) >> first + bit & 1] for first in (0, 16)
+    )
+    return {"now": now + (caps or []), "since": since, "since_start": not file, "events": sum(events)}
+
+
+def cooling(root: str) -> list[str] | None:
+    """The cooling devices that cap the CPU's clock now; None if there is none that could."""
+    found = None
+    for kind in paths(root, "sys/class/thermal/cooling_device[0-9]*/type"):
+        name = read(kind).strip()
+        if name.startswith(("thermal-cpufreq", "cpufreq", "Processor")):
+            found = found or []
+            if read_numbers(os.path.dirname(kind), "cur_state") != [0]:
+                found.append("%s caps the clock" % name)
+    return found
+
+
+def paths(root: str, pattern: str) -> list[str]:
+    """The files of the system that a pattern names."""
+    return sorted(glob.glob(os.path.join(glob.escape(root), pattern)))
+
+
+def read_all(root: str, pattern: str) -> list[str]:
+    """The contents of the files that a pattern names, but for the empty and the unreadable."""
+    return [text for text in map(read, paths(root, pattern)) if text]
+
+
+def read_numbers(root: str, pattern: str) -> list[int]:
+    """The whole numbers in the files that a pattern names."""
+    return [int(text) for text in read_all(root, pattern) if text.strip().lstrip("-").isdigit()]
+
+
+def command(*argv: str) -> str:
+    """What a program of the system prints, or nothing if it is not there."""
+    try:
+        done = subprocess.run(
+            argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 
 def read(*path: str) -> str:
@@ -1192,9 +1675,10 @@ def resident_bytes_after_reset() -> int | None:
 FOLDER_PREFIX = "edgekit-"
 KEEPER = "keeper"  # a file in each folder, locked while the process lives that keeps the folder
 RUN = "run-"  # and one for each process that works in it, locked likewise
+SIGN_OF_LIFE_SECONDS = 60.0
 
 
-def keep() -> int:
+def keep() -> None:
     """Hold this device and a fresh folder on it until stdin ends; then end what runs in the folder, and remove it.
 
     Says on stdout `{"waiting": ...}` if another keeper holds the device, and `edgekit-ready {"folder": ..., facts}`
@@ -1215,7 +1699,7 @@ def keep() -> int:
             sweep(root)
             folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=root)
             lock(os.path.join(folder, KEEPER))
-            print("edgekit-ready " + json.dumps({"folder": folder, **probe()}), flush=True)
+            print("edgekit-ready " + json.dumps({"folder": folder, **facts()}), flush=True)
             while going_on(None):
                 pass
     finally:
@@ -1223,23 +1707,34 @@ def keep() -> int:
             remove(folder)
         if board:
             board.remove()
-    return 0
 
 
 def until_told() -> Callable[[float | None], bool]:
-    """A wait of so many seconds (None: as long as it takes); it answers False once stdin has ended or a signal came."""
+    """A wait of so many seconds (None: as long as it takes); it answers False once it is time to go.
+
+    That is when stdin has ended, when a signal came, or when a caller that gives signs of life on stdin gives none for
+    a minute: a network that vanishes ends no connection.
+    """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # instead of the process' death: the pipe tells
+    heard: list[float] = []
 
     def going_on(seconds: float | None) -> bool:
+        if heard:
+            silence = heard[-1] + SIGN_OF_LIFE_SECONDS - time.monotonic()
+            seconds = silence if seconds is None else min(seconds, silence)
         try:
-            ready, _, _ = select.select([0, woken], [], [], seconds)
-            return woken not in ready and (0 not in ready or bool(os.read(0, 1 << 16)))
+            ready, _, _ = select.select([0, woken], [], [], seconds if seconds is None else max(seconds, 0))
+            if 0 in ready and os.read(0, 1 << 16):
+                heard[:] = [time.monotonic()]
+            elif 0 in ready:
+                return False
         except OSError:  # stdin was closed, or its terminal is gone
             return False
+        return woken not in ready and (not heard or time.monotonic() < heard[-1] + SIGN_OF_LIFE_SECONDS)
 
     return going_on
 
@@ -1355,6 +1850,17 @@ def within(folder: str | None) -> Iterator[None]:
             os.close(descriptor)
 
 
+def inventory(folder: str) -> dict[str, Any]:
+    """The files of a keeper's folder by their digests, and the room for more."""
+    digests = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if place != folder or not (name == KEEPER or name.startswith(RUN)):
+                digests[os.path.relpath(path, folder)] = file_digest(path)
+    return {"schema_version": SCHEMA_VERSION, "digests": digests, "free_bytes": shutil.disk_usage(folder).free}
+
+
 def end_with(keeper: int) -> None:
     """Wait for the lock that a keeper has, then end this process."""
     fcntl.flock(keeper, fcntl.LOCK_SH)
@@ -1388,17 +1894,15 @@ def one_line(error: BaseException) -> str:
 def as_text(result: dict[str, Any]) -> str:
     """The result for people."""
     device, runtime = result["device"], result["runtime"]
+    state = result["state"]["after"]
     lines = [
-        "%s, %s, %d cores; %s %s, %d thread(s)"
-        % (
-            device["model"] or device["machine"],
-            device["cpu"],
-            device["cores"],
-            runtime["name"],
-            runtime["version"],
-            result["threads"],
-        )
+        "%s, %s, %d cores (%s)"
+        % (device["model"] or device["machine"], device["cpu"], device["cores"], result["kind"]),
+        "%(name)s %(version)s, %(threads)d thread(s)" % runtime,
     ]
+    if state["frequency"]:
+        lines.append("clock %s, governor %s" % (megahertz(state["frequency"]["max"]), state["governor"]))
+    lines += ["INVALID: " + reason for reason in result["invalid"]]
     for artifact in result["artifacts"]:
         options = "&".join("%s=%s" % pair for pair in artifact["options"].items())
         lines.append("%s%s%s  %d bytes" % (artifact["path"], "?" * bool(options), options, artifact["bytes"]))
@@ -1407,6 +1911,8 @@ def as_text(result: dict[str, Any]) -> str:
                 "  p50 %(p50_ms).3f  p90 %(p90_ms).3f  p99 %(p99_ms).3f  min %(min_ms).3f  CPU %(cpu_ms).3f ms"
                 "  (%(runs)d runs)" % artifact["timing"]
             )
+        if artifact["load_ms"] is not None:
+            lines.append("  load %(load_ms).1f  first %(first_ms).3f ms" % artifact)
         if artifact["ratio"]:
             lines.append(
                 "  the first takes %.3f× its CPU time (wall minimum %.3f×)" % tuple(artifact["ratio"].values())
@@ -1416,6 +1922,8 @@ def as_text(result: dict[str, Any]) -> str:
         lines.append(
             "  runs " + ", ".join("%(count)d %(op)s %(precision)s" % op for op in artifact["account"]["compute"])
         )
+        for name, nodes in artifact["delegate"]["applied"].items():
+            lines.append("  %s runs %d of %d" % (name, nodes, artifact["delegate"]["nodes"]))
     if result["outputs"]:
         lines.append("%(n)d answers, digest %(digest)s" % result["outputs"])
     return "\n".join(lines)

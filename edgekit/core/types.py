@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "Account",
     "Artifact",
+    "Delegation",
     "EvidenceKind",
     "Gate",
     "Layout",
@@ -187,6 +188,21 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Delegation:
+    """What the runtime handed on.
+
+    Attributes:
+        asked: the delegate, device or provider that was asked for; None where the runtime chose.
+        applied: those that ran something, each with how many operators; empty when the plain CPU code ran everything.
+        nodes: how many operators there are.
+    """
+
+    asked: str | None
+    applied: tuple[tuple[str, int], ...]
+    nodes: int
+
+
+@dataclass(frozen=True)
 class PrecisionProof:
     """What a plan promised against what the runtime's account shows; `violations` is empty when it holds."""
 
@@ -227,6 +243,8 @@ class Measurement:
         ratio_wall_min: the same from wall-time minima, as a cross-check.
         peak_bytes: growth of the process' peak memory through load and inference.
         account: the runtime's own account of precisions.
+        invalid: why the run proves no latency, as the script says: the board throttled, its clock drifted.
+        delegation: what the runtime handed on, and to whom.
     """
 
     kind: EvidenceKind
@@ -238,6 +256,8 @@ class Measurement:
     ratio_wall_min: float | None
     peak_bytes: int | None
     account: Account
+    invalid: tuple[str, ...] = ()
+    delegation: Delegation | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
-from edgekit.core.types import Account, EvidenceKind, Measurement, OpAccount, Timing, to_json
+from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Timing, to_json
 
 __all__ = ["DeviceFacts", "parse_error", "parse_facts", "parse_measurements"]
 
@@ -48,11 +48,18 @@ class _Ratio(_Part):
     wall_min: float
 
 
+class _Delegate(_Part):
+    asked: str | None
+    applied: dict[str, int]
+    nodes: int
+
+
 class _Artifact(_Part):
-    load_ms: float
-    first_ms: float
+    load_ms: float | None
+    first_ms: float | None
     timing: _Timing | None
     peak_bytes: int | None
+    delegate: _Delegate
     account: _Account
     ratio: _Ratio | None
 
@@ -60,6 +67,7 @@ class _Artifact(_Part):
 class _Runtime(_Part):
     name: str
     version: str
+    threads: int
 
 
 class _Device(_Part):
@@ -85,17 +93,19 @@ class _RuntimeThere(_Part):
 
 
 class _Probe(_Part):
+    schema_version: Literal[2]
     kind: EvidenceKind
     device: _Device
     runtimes: tuple[_RuntimeThere, ...]
 
 
 class _Answer(_Part):
+    schema_version: Literal[2]
     kind: EvidenceKind
     device: _Device
     runtime: _Runtime
-    threads: int
     artifacts: list[_Artifact]
+    invalid: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -172,12 +182,14 @@ def parse_measurements(answer: Any) -> list[Measurement]:
             kind=parsed.kind,
             where=where,
             runtime=f"{parsed.runtime.name} {parsed.runtime.version}",
-            threads=parsed.threads,
+            threads=parsed.runtime.threads,
             timing=_timing(item),
             ratio=baseline.cpu if baseline and index == 0 else None,
             ratio_wall_min=baseline.wall_min if baseline and index == 0 else None,
             peak_bytes=item.peak_bytes,
             account=_account(item.account),
+            invalid=parsed.invalid,
+            delegation=Delegation(item.delegate.asked, tuple(item.delegate.applied.items()), item.delegate.nodes),
         )
         for index, item in enumerate(parsed.artifacts)
     ]
@@ -212,7 +224,7 @@ def _parse(kind: type[_P], answer: Any) -> _P:
 
 
 def _timing(item: _Artifact) -> Timing | None:
-    if item.timing is None:
+    if item.timing is None or item.first_ms is None or item.load_ms is None:
         return None
     return Timing(**item.timing.model_dump(), first_ms=item.first_ms, load_ms=item.load_ms)
 

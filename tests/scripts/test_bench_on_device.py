@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow", "openvino", "onnxr
 # Makes a float and an integer .tflite of one network, in the one TensorFlow process of this module.
 _MAKE_TFLITE = """
 import sys
+import time
 from pathlib import Path
 import numpy as np
 import tensorflow as tf
@@ -146,15 +148,15 @@ def test_importing_it_loads_no_runtime_and_says_nothing() -> None:
 def test_the_document_of_a_plain_run(dense: Path) -> None:
     document, process = bench(dense, "--runs", 3, "--repeats", 2, "--warmup", 1)
     assert process.returncode == 0, process.stderr
-    assert (document["schema_version"], document["kind"], document["threads"], document["batch"]) == (
-        2,
-        "measured",
-        1,
-        2,
-    )
-    assert document["runtime"]["name"] == "onnxruntime"
-    assert {"model", "cpu", "cores", "features", "memory_bytes", "os", "kernel", "machine"} == set(document["device"])
-    assert set(document["state"]["before"]) == {"governor", "frequency", "temperature", "load"}
+    assert (document["schema_version"], document["kind"], document["batch"]) == (2, "measured", 2)
+    assert (document["runtime"]["name"], document["runtime"]["threads"]) == ("onnxruntime", 1)
+    assert document["runtime"]["affinity"] == sorted(os.sched_getaffinity(0))
+    assert (document["valid"], document["invalid"]) == (True, [])
+    assert document["device"]["machine"] == os.uname().machine
+    assert document["device"]["memory_bytes"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert abs(document["device"]["clock"] - time.time()) < 60
+    assert set(document["state"]["before"]) == {"governor", "frequency", "temperature", "throttling", "load"}
+    assert (document["outputs"], document["golden"]) == (None, [])
     (artifact,) = document["artifacts"]
     assert artifact["digest"] == hashlib.sha256(dense.read_bytes()).hexdigest()
     assert artifact["bytes"] == dense.stat().st_size
@@ -166,6 +168,7 @@ def test_the_document_of_a_plain_run(dense: Path) -> None:
     assert timing["min_ms"] <= timing["p50_ms"] <= timing["p90_ms"] <= timing["p99_ms"]
     assert timing["cpu_ms"] > 0
     assert artifact["peak_bytes"] > 0
+    assert artifact["delegate"] == {"asked": None, "applied": {}, "nodes": 2}
     assert {"op": "MatMul", "precision": "float32", "count": 1, "delegated": 0} in artifact["account"]["compute"]
 
 
@@ -473,5 +476,6 @@ def test_a_device_without_the_runtime_is_told_what_to_install(dense: Path, tmp_p
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('built for another numpy')")
     document, process = bench(dense, env={"PYTHONPATH": str(tmp_path)})
     assert process.returncode == 10
-    assert document["error"]["remedy"] == "Run: python3 -m pip install onnxruntime"
+    assert document["error"]["remedy"] == f"Run: {sys.executable} -m pip install onnxruntime"
+    assert (document["error"]["install"], document["error"]["python"]) == ("onnxruntime", sys.executable)
     assert "built for another numpy" in document["error"]["cause"]
