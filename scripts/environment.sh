@@ -63,7 +63,7 @@ make_empty() { # make_empty COST: what to say of the time and the space that it 
   # The stamps go first and the mark stays: an interrupted removal is neither ready nor somebody else's.
   find "$mark" -type f -delete
   find "$venv" -mindepth 1 -maxdepth 1 ! -path "$mark" -exec rm -rf {} +
-  enough_space
+  enough_space "$venv" "$NEEDED_KIB" "$venv_setting"
   say "first call: making the pinned environment in $venv ($1)"
   "$python" -m venv --without-pip "$venv" ||
     fail 10 "$python can't make virtual environments. On Debian: apt install python3.11-venv"
@@ -83,10 +83,10 @@ find_python() {
   fail 10 "Python 3.11 is needed and was not found as python3.11, python3 or python; python3 here is $(python3 --version 2>&1 || true)."
 }
 
-enough_space() {
+enough_space() { # enough_space FOLDER KIB SETTING: SETTING is the variable that names another folder
   local free
-  free=$(df -Pk "$venv" | awk 'END { print $4 }')
-  ((free >= NEEDED_KIB)) || fail 2 "$venv has $((free / 1024)) MiB free, and the environment needs $((NEEDED_KIB / 1024)). Name a roomier place in $venv_setting."
+  free=$(df -Pk "$1" | awk 'END { print $4 }')
+  ((free >= $2)) || fail 2 "$1 has $((free / 1024)) MiB free, and $(($2 / 1024)) are needed. Name a roomier place in $3."
 }
 
 install_lock() {
@@ -98,12 +98,19 @@ install_lock() {
   "$venv/bin/python" -m compileall -q -j 0 -x '/tests?/' "$site" >/dev/null 2>&1 || true # some packages ship Python 2 templates
 }
 
-run_pip() {
-  local errors=$mark/pip-errors
-  "$(<"$mark/made-by")" -m pip --python "$venv/bin/python" install --disable-pip-version-check "$@" 2>"$errors" || {
-    grep -v '^WARNING' "$errors" >&2
+run_pip() { call_pip "$(<"$mark/made-by")" --python "$venv/bin/python" install "$@"; }
+
+call_pip() { # call_pip PYTHON ARGUMENT…
+  local python=$1 errors
+  shift
+  errors=$(mktemp)
+  if "$python" -m pip --disable-pip-version-check "$@" 2>"$errors"; then
+    rm -f "$errors"
+  else
+    grep -v '^WARNING' "$errors" >&2 || true
+    rm -f "$errors"
     fail 10 "pip could not install what is needed (above). Its index and mirrors come from its own configuration: pip config list"
-  }
+  fi
 }
 
 # Turns pip's talk into a count; one line that changes on a terminal, a line every ten packages elsewhere.
