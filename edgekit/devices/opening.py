@@ -7,11 +7,12 @@ from collections.abc import Callable
 from edgekit.core.errors import UsageError
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
+from edgekit.devices.qemu import QemuDevice
 
 __all__ = ["open_device"]
 
 # Scheme → what opens the whole URI; each imports its own room.
-_SCHEMES: dict[str, Callable[[str], Device]] = {}
+_SCHEMES: dict[str, Callable[[str], Device]] = {"qemu": QemuDevice}
 
 
 def open_device(uri: str) -> Device:
