@@ -367,6 +367,8 @@ def check_files(requests: Sequence[Request], arguments: argparse.Namespace) -> N
     for request in requests:
         if not os.path.isfile(request.path):
             raise invalid("there is no file %s" % request.path, "your command", "Check the path.")
+        if request.path.endswith(".param") and len(files_of(request.path)) == 1:
+            raise invalid("there is no file %s.bin" % request.path[:-6], "your command", "Put it beside the .param.")
     for path in (arguments.inputs, arguments.golden):
         if path and not os.path.isfile(path):
             raise invalid("there is no file %s" % path, "your command", "Check the path.")
@@ -628,6 +630,7 @@ class TFLiteSession(Session):
             library = parse_artifact(delegate)
             self.delegate = os.path.basename(library.path)
             try:
+                ctypes.CDLL(library.path)  # what a library lacks is told better here
                 settings["experimental_delegates"] = [more.load_delegate(library.path, library.options)]
             except (ValueError, OSError) as error:
                 raise not_applied(self.delegate, one_line(error)) from error

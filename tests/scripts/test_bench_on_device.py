@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,75 +17,12 @@ import pytest
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 from onnx.numpy_helper import from_array
 
+from tests.scripts.files import convolution, save_npz, save_onnx
+from tests.scripts.script import SCRIPT, bench
+
 Array = np.ndarray[Any, Any]
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "bench_on_device.py"
 RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow", "openvino", "onnxruntime"}
-
-# Makes a float and an integer .tflite of one network, in the one TensorFlow process of this module.
-_MAKE_TFLITE = """
-import sys
-import time
-from pathlib import Path
-import numpy as np
-import tensorflow as tf
-
-rng = np.random.default_rng(0)
-kernel = tf.constant(rng.normal(size=(3, 3, 3, 8)).astype("float32") * 0.3)
-dense = tf.constant(rng.normal(size=(8 * 8 * 8, 4)).astype("float32") * 0.1)
-
-@tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 3], name="image"), tf.TensorSpec([1, 4], name="bias")])
-def network(image, bias):
-    features = tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME"))
-    return {"logits": tf.reshape(features, [1, 512]) @ dense + bias}
-
-module = tf.Module()
-module.network = network
-samples = np.load(sys.argv[1])
-for kind in ("float", "int8"):
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], module)
-    if kind == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: (
-            {name: samples[name][i : i + 1] for name in ("image", "bias")} for i in range(20)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    Path(sys.argv[2], kind + ".tflite").write_bytes(converter.convert())
-"""
-
-
-def bench(
-    *arguments: object, env: dict[str, str] | None = None
-) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
-    """Run the script with --json; the document, and how the process ended."""
-    process = subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments), "--json"],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-    )
-    return json.loads(process.stdout), process
-
-
-def save_npz(path: Path, **arrays: Array) -> Path:
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def save_onnx(path: Path, nodes: list[onnx.NodeProto], shape: list[int], weights: dict[str, Array]) -> Path:
-    """Write a network from "x" to "y"."""
-    graph = make_graph(
-        nodes,
-        "network",
-        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
-        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
-        [from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=10), path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -99,29 +35,6 @@ def dense(folder: Path) -> Path:
     """The logarithm of x, for two samples at a time: NaN where x is negative."""
     nodes = [make_node("MatMul", ["x", "w"], ["m"], "product"), make_node("Log", ["m"], ["y"], "log")]
     return save_onnx(folder / "dense.onnx", nodes, [2, 3], {"w": np.eye(3)})
-
-
-def convolution(path: Path, channels: int) -> Path:
-    weight = np.random.default_rng(0).normal(size=(channels, channels, 3, 3))
-    nodes = [make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1] * 4)]
-    return save_onnx(path, nodes, [1, channels, 32, 32], {"w": weight})
-
-
-@pytest.fixture(scope="module")
-def images(folder: Path) -> Path:
-    rng = np.random.default_rng(1)
-    image = rng.normal(size=(20, 8, 8, 3)).astype(np.float32)
-    return save_npz(folder / "images.npz", image=image, bias=rng.normal(size=(20, 4)).astype(np.float32))
-
-
-@pytest.fixture(scope="module")
-def tflite(folder: Path, images: Path) -> Path:
-    """The folder of float.tflite and int8.tflite."""
-    (folder / "make.py").write_text(_MAKE_TFLITE)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, str(folder / "make.py"), str(images), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return folder
 
 
 def test_a_board_with_python_3_8_can_read_it_and_needs_numpy_and_one_runtime() -> None:
@@ -183,45 +96,6 @@ def test_a_last_short_batch_is_padded_and_its_padding_left_out(dense: Path, fold
     assert again["outputs"] == document["outputs"]
 
 
-def test_integer_inputs_and_outputs_are_fed_and_read_in_float(tflite: Path, images: Path) -> None:
-    """Both artifacts answer the golden samples; the inputs go by the names of the model's signature."""
-    document, process = bench(
-        tflite / "float.tflite", "--against", tflite / "int8.tflite", "--golden", images, "--no-timing",
-        "--golden-outputs", tflite / "golden",
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    assert document["runtime"]["name"] == "ai_edge_litert"
-    assert [[i["dtype"] for i in artifact["inputs"]] for artifact in document["artifacts"]] == [
-        ["float32", "float32"],
-        ["int8", "int8"],
-    ]
-    real, integer = (np.load(tflite / "golden" / f"{index}.npz") for index in (0, 1))
-    (name,) = real.files
-    assert real[name].shape == integer[integer.files[0]].shape == (20, 4)
-    error = real[name] - integer[integer.files[0]]
-    assert 10 * np.log10(np.sum(real[name] ** 2) / np.sum(error**2)) > 25
-
-
-def test_tflite_tells_stored_and_computed_types_and_what_its_delegate_took(tflite: Path) -> None:
-    document, _ = bench(tflite / "int8.tflite", "--against", tflite / "float.tflite", "--no-timing")
-    integer, real = (artifact["account"] for artifact in document["artifacts"])
-    weights = 3 * 3 * 3 * 8 + 512 * 4
-    assert integer["weights"] == {"int8": weights}
-    assert real["weights"] == {"float32": 4 * weights}
-    (convolution,) = [entry for entry in integer["compute"] if entry["op"] == "CONV_2D"]
-    assert convolution == {"op": "CONV_2D", "precision": "int8", "count": 1, "delegated": 1}
-    assert {entry["precision"] for entry in real["compute"] if entry["op"] == "CONV_2D"} == {"float32"}
-
-
-def test_arrays_under_other_names_are_taken_in_order(tflite: Path, images: Path) -> None:
-    data = np.load(images)
-    renamed = save_npz(tflite / "renamed.npz", first=data["bias"], second=data["image"])  # the file's own order
-    named, _ = bench(tflite / "float.tflite", "--inputs", images, "--no-timing")
-    ordered, process = bench(tflite / "float.tflite", "--inputs", renamed, "--no-timing")
-    assert process.returncode == 0, process.stderr
-    assert ordered["outputs"] == named["outputs"]
-
-
 def test_a_model_beside_itself_has_the_ratio_one_and_beside_a_larger_one_less(folder: Path) -> None:
     small, large = convolution(folder / "small.onnx", 16), convolution(folder / "large.onnx", 48)
     document, _ = bench(small, "--against", small, "--against", large, "--runs", 60)
@@ -235,6 +109,26 @@ def test_timing_ends_when_its_time_is_up(folder: Path) -> None:
     model = convolution(folder / "slow.onnx", 64)
     document, _ = bench(model, "--runs", 100000, "--max-seconds", 0.3)
     assert 3 <= document["artifacts"][0]["timing"]["runs"] < 100000
+
+
+def test_the_cpus_that_it_may_use_are_those_that_were_named(dense: Path) -> None:
+    first = min(os.sched_getaffinity(0))
+    document, process = bench(dense, "--affinity", first, "--no-timing")
+    assert process.returncode == 0, process.stderr
+    assert document["runtime"]["affinity"] == [first]
+    document, process = bench(dense, "--affinity", f"{first},4000-4002", "--no-timing")
+    assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
+    assert "4000" not in document["error"]["cause"]  # what there is
+
+
+def test_golden_answers_have_a_digest_of_their_own(dense: Path, folder: Path) -> None:
+    golden = save_npz(folder / "golden.npz", x=np.full((4, 3), 2.0, np.float32))
+    arguments = ["--golden", golden, "--golden-outputs", folder / "golden", "--no-timing"]
+    document, _ = bench(dense, "--against", dense, *arguments)
+    for index, told in enumerate(document["golden"]):
+        (answers,) = np.load(folder / "golden" / f"{index}.npz").values()
+        assert told == {"n": 4, "digest": hashlib.sha256(answers.tobytes()).hexdigest()}
+    assert len(document["golden"]) == 2
 
 
 def test_progress_is_one_parseable_line_a_percent_on_stderr(dense: Path) -> None:
@@ -254,51 +148,6 @@ def test_people_get_a_table(dense: Path) -> None:
     assert "p50" in told.stdout
     assert "onnxruntime" in told.stdout
     assert "{" not in told.stdout
-
-
-def test_openvino_takes_options_and_an_unknown_one_is_refused(folder: Path) -> None:
-    model = convolution(folder / "options.onnx", 16)
-    document, _ = bench(f"{model}?INFERENCE_PRECISION_HINT=f32", "--runtime", "openvino", "--no-timing")
-    assert document["artifacts"][0]["options"] == {"INFERENCE_PRECISION_HINT": "f32"}
-    computed = {e["op"]: e["precision"] for e in document["artifacts"][0]["account"]["compute"]}
-    assert computed["Convolution"] == "float32"
-    document, process = bench(f"{model}?SPEED=warp", "--runtime", "openvino", "--no-timing")
-    assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
-
-
-def test_onnxruntime_runs_a_quantized_network_as_it_is_written(tmp_path: Path) -> None:
-    """Left alone it puts integer kernels in its place, which cut sums off on CPUs without VNNI."""
-    model = quantized_product(tmp_path / "qdq.onnx")
-    as_written, process = bench(f"{model}?session.disable_quant_qdq=1", "--no-timing")
-    assert process.returncode == 0, process.stderr
-    left_alone, _ = bench(model, "--no-timing")
-    ran = [{e["op"] for e in d["artifacts"][0]["account"]["compute"]} for d in (as_written, left_alone)]
-    assert {"DequantizeLinear", "QuantizeLinear"} <= ran[0]
-    assert not {"QLinearMatMul", "MatMulIntegerToFloat"} & ran[0]
-    assert {"QLinearMatMul", "MatMulIntegerToFloat"} & ran[1]
-    document, process = bench(f"{model}?session.other=1", "--no-timing")
-    assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
-
-
-def quantized_product(path: Path) -> Path:
-    """X · W, both by way of int8."""
-    integers = {"z": np.array(0, np.int8), "w": np.ones((8, 4), np.int8)}
-    nodes = [
-        make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-        make_node("DequantizeLinear", ["w", "s", "z"], ["v"]),
-        make_node("MatMul", ["d", "v"], ["y"]),
-    ]
-    graph = make_graph(
-        nodes,
-        "product",
-        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8])],
-        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
-        [from_array(np.array(0.1, np.float32), "s"), *(from_array(value, name) for name, value in integers.items())],
-    )
-    model = make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=9)
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 def test_a_question_mark_in_a_path_is_no_option(dense: Path, tmp_path: Path) -> None:

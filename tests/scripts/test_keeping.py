@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "bench_on_device.py"
+from tests.scripts.script import ROOT, SCRIPT, bench
+
 MODEL = ROOT / "models" / "digits-cnn" / "digits-cnn.onnx"
 
 Process = subprocess.Popen[str]
@@ -165,17 +167,51 @@ def test_a_stopped_run_of_a_killed_keeper_is_killed_by_the_next(keep: Start, run
 def test_a_run_that_is_over_leaves_no_record(keep: Start, tmp_path: Path) -> None:
     keeper = keep()
     folder = Path(ready(keeper)["folder"])
-    command = [sys.executable, str(SCRIPT), str(MODEL), "--within", str(folder), "--no-timing", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["schema_version"] == 2
+    document, _ = bench(MODEL, "--within", folder, "--no-timing")
+    assert document["schema_version"] == 2
     assert [file.name for file in folder.iterdir()] == ["keeper"]
 
 
 def test_within_a_folder_that_nobody_keeps_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), str(MODEL), "--within", str(tmp_path), "--no-timing"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "no folder that a keeper made" in done.stderr
+    document, process = bench(MODEL, "--within", tmp_path, "--no-timing")
+    assert process.returncode == 2
+    assert "no folder that a keeper made" in document["error"]["cause"]
+
+
+def test_the_inventory_is_what_was_brought_there(keep: Start, tmp_path: Path) -> None:
+    folder = Path(ready(keep())["folder"])
+    (folder / "golden").mkdir()
+    for name in ("model.tflite", "golden/0.npz"):
+        (folder / name).write_bytes(name.encode())
+    document, _ = bench("--within", folder, "--inventory")
+    told = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("model.tflite", "golden/0.npz")}
+    assert document["digests"] == told
+    assert document["free_bytes"] > 0
+
+
+def test_a_caller_that_was_heard_and_falls_silent_is_gone(tmp_path: Path) -> None:
+    """A minute of silence; the test shortens it. The script arrives on stdin, as on a board, and stdin goes on."""
+    text = SCRIPT.read_text().replace("SIGN_OF_LIFE_SECONDS = 60.0", "SIGN_OF_LIFE_SECONDS = 1.0")
+    assert text != SCRIPT.read_text()
+    code = f"exec(compile(open(0, 'rb', closefd=False).read({len(text.encode())}), 'bench_on_device.py', 'exec'))"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code, "--keep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as keeper:
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write(text.encode())
+        keeper.stdin.flush()
+        assert keeper.stdout.readline().startswith(b"edgekit-ready")
+        for _ in range(4):  # longer than the silence that is allowed
+            time.sleep(0.5)
+            keeper.stdin.write(b"\n")
+            keeper.stdin.flush()
+        assert keeper.poll() is None
+        assert keeper.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_in_the_locks_place_is_refused(keep: Start, tmp_path: Path) -> None:
