@@ -39,6 +39,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import select
 import shutil
 import signal
@@ -204,7 +205,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "valid": not reasons,
         "invalid": reasons,
         "device": describe_device(),
-        "state": {"before": timed.before, "after": timed.after},
+        "state": {"before": timed.before, "after": timed.after, "clocks": [glance.clock for glance in timed.glances]},
         "runtime": {
             "name": first.runtime,
             "version": first.version,
@@ -1043,8 +1044,9 @@ class NcnnSession(Session):
         options = self._net.opt
         if line.kind in NCNN_WEIGHTED and line.parameters.get("8", "0") != "0" and options.use_int8_inference:
             return "int8"
-        half = self._module.get_gpu_info(0).support_fp16_storage() if vulkan else layer.support_fp16_storage
-        if options.use_fp16_storage and half:
+        if vulkan:  # what the GPU can't do, ncnn switched off while it loaded
+            return "float16" if options.use_fp16_storage or options.use_fp16_packed else "float32"
+        if options.use_fp16_storage and layer.support_fp16_storage:
             return "float16"
         return "bfloat16" if options.use_bf16_storage and layer.support_bf16_storage else "float32"
 
@@ -1132,7 +1134,7 @@ def version_of(module: str) -> str:
 
         return version(package_of(module).split()[0])
     except Exception:  # noqa: BLE001 - installed without metadata, as distributions do
-        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
+        return str(getattr(sys.modules.get(module), "__version__", "unknown"))
 
 
 # ---------------------------------------------------------------------------------------------------- answers
@@ -1307,17 +1309,27 @@ class Timing(NamedTuple):
         }
 
 
+WARM_UP_SECONDS = 0.1
+
+
+class Glance(NamedTuple):
+    """A look at the device: the highest frequency of the CPUs, in Hz or 0, and what throttles."""
+
+    clock: int
+    throttling: dict[str, Any] | None
+
+
 class Timed(NamedTuple):
     """What was timed, with the facts that tell whether it can be believed.
 
-    `clocks` are the highest frequency of the CPUs, in Hz, behind the warm-up and each round; `faults` how often the
-    process waited for the disk.
+    There is a glance behind the warm-up and one behind each round; `faults` is how often the process waited for the
+    disk.
     """
 
     timings: Sequence[Timing | None]
     before: dict[str, Any]
     after: dict[str, Any]
-    clocks: list[int]
+    glances: Sequence[Glance]
     faults: int
 
 
@@ -1335,12 +1347,10 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
     for the caches that a large one before it took.
     """
     before = device_state()
-    for _ in range(arguments.warmup):
-        for session in sessions:
-            session.invoke()
+    warm_up(sessions, arguments.warmup)
     timings = [Timing([], []) for _ in sessions]
     order = list(zip(sessions, timings))
-    clocks, faults = [highest_clock()], disk_faults()
+    glances, faults = [glance()], disk_faults()
     total, deadline = arguments.repeats * arguments.runs, time.perf_counter() + arguments.max_seconds
     gc.collect()
     gc.disable()
@@ -1354,11 +1364,20 @@ def interleave(sessions: Sequence[Session], arguments: argparse.Namespace, repor
         report("timing", done / total)
         over = time.perf_counter() > deadline and done >= 3
         if over or done % arguments.runs == 0:
-            clocks.append(highest_clock())
+            glances.append(glance())
         if over:
             break
     gc.enable()
-    return Timed(timings, before, device_state(), [clock for clock in clocks if clock], disk_faults() - faults)
+    return Timed(timings, before, device_state(), glances, disk_faults() - faults)
+
+
+def warm_up(sessions: Sequence[Session], inferences: int) -> None:
+    """Run each so many times, and all of them long enough for a governor to raise the clock."""
+    until = time.perf_counter() + WARM_UP_SECONDS
+    while inferences > 0 or time.perf_counter() < until:
+        inferences -= 1
+        for session in sessions:
+            session.invoke()
 
 
 def run_in(session: Session) -> None:
@@ -1393,32 +1412,33 @@ def doubts(timed: Timed) -> list[str]:
     machine, CPU times that rise or fall steadily in all artifacts tell of a clock that drifted; other programs make
     them jump about. The ratio of interleaved artifacts stands all this.
     """
-    reasons = throttling_doubts(timed.before["throttling"], timed.after["throttling"])
-    limits = [state["frequency"] and state["frequency"]["limit"] for state in (timed.before, timed.after)]
-    if all(limits) and limits[1] < limits[0]:
+    clocks = [glance.clock for glance in timed.glances if glance.clock]
+    reasons = throttling_doubts([timed.before["throttling"], *(glance.throttling for glance in timed.glances)])
+    limits = [state["frequency"]["limit"] for state in (timed.before, timed.after) if state["frequency"]]
+    if limits and limits[-1] < limits[0]:
         reasons.append("the system lowered the highest clock from %s to %s" % tuple(map(megahertz, limits)))
-    if timed.clocks and min(timed.clocks) < (1 - CLOCK_DRIFT) * max(timed.clocks):
-        reasons.append("the clock went " + ", ".join(map(megahertz, timed.clocks)))
+    if clocks and min(clocks) < (1 - CLOCK_DRIFT) * max(clocks):
+        reasons.append("the clock went " + ", ".join(map(megahertz, clocks)))
     inferences = sum(len(timing.wall) for timing in timed.timings if timing)
     trends = [trend(timing.cpu) for timing in timed.timings if timing]
-    if not timed.clocks and trends and abs(sum(map(sign, trends))) == len(trends):
+    if not clocks and trends and abs(sum(map(sign, trends))) == len(trends):
         drift = min(trends, key=abs)
         if abs(drift) > TREND_DRIFT:
             reasons.append("the CPU time of an inference went steadily by %+.0f %%: the clock drifted" % (100 * drift))
-    if timed.faults > inferences / 100:
+    if timed.faults > max(5, inferences / 100):  # a page or two are read when they are first used
         reasons.append("it waited %d times for the disk: the memory is too small" % timed.faults)
     return reasons
 
 
-def throttling_doubts(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
-    """What throttled between two states."""
-    if not before or not after:
-        return []
-    old = before["since"] if after["since_start"] else []
-    names = dict.fromkeys([*after["now"], *(name for name in after["since"] if name not in old)])
-    reasons = ["the board throttled: %s" % ", ".join(names)] if names else []
-    if after["events"] > before["events"]:
-        reasons.append("the CPU throttled for its heat, %d times" % (after["events"] - before["events"]))
+def throttling_doubts(seen: Sequence[dict[str, Any] | None]) -> list[str]:
+    """What throttled from the first look to the last: what does at a later one, or did since the one before."""
+    told = [look for look in seen if look]
+    names: list[str] = []
+    for before, after in zip(told, told[1:]):
+        names += after["now"] + [name for name in after["since"] if name not in before["since"]]
+    reasons = ["the board throttled: %s" % ", ".join(dict.fromkeys(names))] if names else []
+    if told and told[-1]["events"] > told[0]["events"]:
+        reasons.append("the CPU throttled for its heat, %d times" % (told[-1]["events"] - told[0]["events"]))
     return reasons
 
 
@@ -1571,11 +1591,12 @@ def device_state(root: str = "/") -> dict[str, Any]:
     }
 
 
-def highest_clock(root: str = "/") -> int:
-    """The highest frequency of the CPUs that we may use, in Hz; 0 where they don't say."""
+def glance(root: str = "/") -> Glance:
+    """Look at the clocks of the CPUs that we may use, and at what throttles."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    paths = [CPU_FREQUENCY.replace("[0-9]*", str(cpu)) + "/scaling_cur_freq" for cpu in usable]
-    return max((clock * 1000 for path in paths for clock in read_numbers(root, path)), default=0)
+    files = [CPU_FREQUENCY.replace("[0-9]*", str(cpu)) + "/scaling_cur_freq" for cpu in usable]
+    clocks = [clock * 1000 for file in files for clock in read_numbers(root, file)]
+    return Glance(max(clocks, default=0), throttling(root))
 
 
 # Bits that a Raspberry Pi's firmware sets: now, and sixteen places further up if at any time since.
@@ -1588,15 +1609,14 @@ PI_THROTTLING = (
 
 
 def throttling(root: str = "/") -> dict[str, Any] | None:
-    """What throttles `now`, what did `since` a time before, and the `events` counted; None where nothing tells.
+    """What throttles `now`, what did at some time `since` the board forgot, and `events` counted; None if untold.
 
-    A Raspberry Pi tells by its firmware. A read of the kernel's file makes it forget, so that "since" is since the last
-    read; vcgencmd's answer holds `since_start`. Other boards have cooling devices that cap the clock; Intel's CPUs have
-    counters.
+    A Raspberry Pi tells by its firmware, which keeps what happened until the board starts anew, or the kernel asks.
+    Other boards have cooling devices that cap the clock; Intel's CPUs have counters.
     """
-    file = read_all(root, "sys/devices/platform/soc*/soc*firmware/get_throttled")
-    told = file[0].strip() if file else command("vcgencmd", "get_throttled").partition("=")[2]
-    bits = int(told, 16) if told else None
+    told = read_all(root, "sys/devices/platform/soc*/soc*firmware/get_throttled")
+    found = re.fullmatch(r"(?:throttled=0x)?([0-9a-f]+)", (told or [command("vcgencmd", "get_throttled")])[0].strip())
+    bits = int(found.group(1), 16) if found else None
     caps = cooling(root)
     events = read_numbers(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
     if bits is None and caps is None and not events:
@@ -1604,7 +1624,7 @@ def throttling(root: str = "/") -> dict[str, Any] | None:
     now, since = (
         [name for bit, name in enumerate(PI_THROTTLING) if (bits or 0) >> first + bit & 1] for first in (0, 16)
     )
-    return {"now": now + (caps or []), "since": since, "since_start": not file, "events": sum(events)}
+    return {"now": now + (caps or []), "since": since, "events": sum(events)}
 
 
 def cooling(root: str) -> list[str] | None:
@@ -1614,7 +1634,7 @@ def cooling(root: str) -> list[str] | None:
         name = read(kind).strip()
         if name.startswith(("thermal-cpufreq", "cpufreq", "Processor")):
             found = found or []
-            if read_numbers(os.path.dirname(kind), "cur_state") != [0]:
+            if any(read_numbers(os.path.dirname(kind), "cur_state")):
                 found.append("%s caps the clock" % name)
     return found
 
@@ -1773,7 +1793,7 @@ def hold_board(path: str, going_on: Callable[[float | None], bool]) -> Board | N
 
 
 def lock(path: str) -> int | None:
-    """Make and lock a file that holds our process id; its descriptor, or None if another process has it locked."""
+    """Lock a file, made if need be; its descriptor, or None if another process has it locked."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -1784,8 +1804,6 @@ def lock(path: str) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d" % os.getpid())
     return descriptor
 
 
@@ -1842,6 +1860,8 @@ def within(folder: str | None) -> Iterator[None]:
         raise BenchError("UsageError", cause, "your command", "Start one with --keep.") from error
     record = os.path.join(folder, "%s%d" % (RUN, os.getpid()))
     descriptor = lock(record)
+    assert descriptor is not None
+    os.write(descriptor, b"%d" % os.getpid())
     # The kernel wakes this thread when the keeper is gone; until then it costs no time.
     threading.Thread(target=end_with, args=(keeper,), daemon=True).start()
     tempfile.tempdir = folder
@@ -1849,8 +1869,7 @@ def within(folder: str | None) -> Iterator[None]:
         yield
     finally:
         os.unlink(record)
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def inventory(folder: str) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def test_the_state_of_a_board(tmp_path: Path) -> None:
         "governor": "ondemand",
         "frequency": {"min": 2_400_000_000, "max": 2_400_000_000, "limit": 2_400_000_000},
         "temperature": 51.85,
-        "throttling": {"now": [], "since": [], "since_start": False, "events": 0},
+        "throttling": {"now": [], "since": [], "events": 0},
         "load": 0.21,
     }
 
@@ -194,17 +194,31 @@ def test_a_machine_that_says_nothing_has_a_state_of_nones(tmp_path: Path) -> Non
     ],
 )
 def test_a_board_that_throttled_is_told(tree: Tree, changed: dict[str, str], told: list[str], tmp_path: Path) -> None:
-    before = script.device_state(tree.write(tmp_path / "before"))
-    after = script.device_state(tree.having(**changed).write(tmp_path / "after"))
-    assert script.doubts(script.Timed([], before, after, [], 0)) == told
+    roots = [tree.write(tmp_path / "before"), tree.having(**changed).write(tmp_path / "after")]
+    assert seen_at(*roots) == told
+
+
+def seen_at(*roots: str) -> list[str]:
+    """The doubts about a timing that began at the first root and had a look at each of the others."""
+    first, *others = roots
+    glances = [script.glance(root) for root in others]
+    doubts: list[str] = script.doubts(
+        script.Timed([], script.device_state(first), script.device_state(others[-1]), glances, 0)
+    )
+    return doubts
 
 
 def test_a_cooling_device_of_the_cpu_that_is_on_is_told(tmp_path: Path) -> None:
-    root = ROCK_5B.write(tmp_path)
-    before = script.device_state(root)
-    (tmp_path / "sys/class/thermal/cooling_device0/cur_state").write_text("3\n")
-    told = script.doubts(script.Timed([], before, script.device_state(root), [], 0))
-    assert told == ["the board throttled: thermal-cpufreq-0 caps the clock"]
+    roots = [ROCK_5B.write(tmp_path / "before"), ROCK_5B.write(tmp_path / "after")]
+    (tmp_path / "after/sys/class/thermal/cooling_device0/cur_state").write_text("3\n")
+    assert seen_at(*roots) == ["the board throttled: thermal-cpufreq-0 caps the clock"]
+
+
+def test_what_throttled_between_two_looks_is_told_though_it_is_over_at_the_last(tmp_path: Path) -> None:
+    """The kernel's own look at the firmware, every two seconds, makes that forget."""
+    words = ["0\n", "40004\n", "0\n"]
+    roots = [RASPBERRY_PI_5.having(get_throttled=w).write(tmp_path / str(i)) for i, w in enumerate(words)]
+    assert seen_at(*roots) == ["the board throttled: throttled"]
 
 
 def test_what_vcgencmd_said_before_the_run_is_no_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,21 +229,23 @@ def test_what_vcgencmd_said_before_the_run_is_no_news(tmp_path: Path, monkeypatc
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
-    def state(words: str) -> dict[str, Any]:
-        (tmp_path / "words").write_text(words)
-        found: dict[str, Any] = script.device_state(str(tmp_path))
+    def doubts(*words: str) -> list[str]:
+        seen = []
+        for said in words:
+            (tmp_path / "words").write_text(said)
+            seen.append(script.throttling(str(tmp_path)))
+        found: list[str] = script.throttling_doubts(seen)
         return found
 
     hot, well = "throttled=0x80000\n", "throttled=0x0\n"
-    assert script.doubts(script.Timed([], state(hot), state(hot), [], 0)) == []
-    (told,) = script.doubts(script.Timed([], state(well), state(hot), [], 0))
-    assert told == "the board throttled: the soft limit of temperature is reached"
+    assert doubts(hot, hot, hot) == []
+    assert doubts(well, hot, hot) == ["the board throttled: the soft limit of temperature is reached"]
 
 
 def timed(series: list[np.ndarray[Any, Any]], clocks: list[int], faults: int = 0) -> Any:
     nothing = script.device_state("/nowhere")
     timings = [script.Timing(list(each), list(each)) for each in series]
-    return script.Timed(timings, nothing, nothing, clocks, faults)
+    return script.Timed(timings, nothing, nothing, [script.Glance(clock, None) for clock in clocks], faults)
 
 
 def noisy(level: Any, seed: int) -> np.ndarray[Any, Any]:
