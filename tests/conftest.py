@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,31 @@ from onnx import helper, numpy_helper
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+# What the tests were started with.
+_USER = dict(os.environ)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_store(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the user's store."""
     os.environ["EDGEKIT_CACHE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def _arm_sysroot() -> Path:
+    """Where the emulated ARM boards are, the user's own; they are made first if need be."""
+    script = Path(__file__).parents[1] / "scripts" / "arm-sysroot"
+    subprocess.run([script], env=_USER, check=True)
+    found = subprocess.run([script, "--find", "aarch64"], env=_USER, check=True, stdout=subprocess.PIPE, text=True)
+    return Path(found.stdout.splitlines()[0].partition("=")[2]).parents[1]
+
+
+@pytest.fixture(scope="module")
+def emulated_arm(_arm_sysroot: Path) -> Iterator[None]:
+    """The devices qemu://… work in this module; elsewhere they don't, lest all builds for a Raspberry Pi run there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_ARM_SYSROOT", str(_arm_sysroot))
+        yield
 
 
 @pytest.fixture

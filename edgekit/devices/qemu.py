@@ -6,14 +6,11 @@ Emulation proves that an artifact runs on an architecture and what it answers th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from edgekit.core.errors import UsageError
-from edgekit.core.process import Limits, repeatable_environment
-from edgekit.devices.base import BenchRequest
+from edgekit.core.process import repeatable_environment
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.sysroot import Sysroot, find_sysroot
 
@@ -47,10 +44,6 @@ class QemuDevice(LocalDevice):
                 remedy=f"Give {', '.join(f'qemu://{cpu}' for cpu in _CPUS)}, with ?runtime=NAME behind it or not.",
             )
         self._architecture, self._cpu = _CPUS[parts.netloc]
-
-    def bench(self, request: BenchRequest, *, blame: str, limits: Limits) -> Any:
-        """As `Device.bench`, and never timed."""
-        return super().bench(replace(request, timing=False), blame=blame, limits=limits)
 
     @cached_property
     def _sysroot(self) -> Sysroot:
