@@ -133,4 +133,5 @@ def _read(home: Path, key: str) -> Entry | None:
 @functools.cache
 def _own_sources() -> str:
     """A digest of edgekit's own code: a changed stage never answers with an old result."""
-    return digest_json({str(f.relative_to(_PACKAGE)): digest_file(f) for f in sorted(_PACKAGE.rglob("*.py"))})
+    sources = [file for file in sorted(_PACKAGE.rglob("*")) if file.suffix in {".py", ".toml"}]
+    return digest_json({str(file.relative_to(_PACKAGE)): digest_file(file) for file in sources})

@@ -266,9 +266,11 @@ def test_an_lstm_over_frames_runs_in_int8(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, wanted, atol=0.1 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(("plan", "oldest"), [(FP32, "1.6.0"), (FP16, "1.15.0"), (INT8, "1.14.0")])
+@pytest.mark.parametrize(("plan", "oldest"), [(FP32, "2.7"), (FP16, "2.7"), (INT8, "2.14")])
 def test_oldest_runtime_goes_by_what_the_file_holds(plan: QuantPlan, oldest: str, compiled: Compile) -> None:
-    assert compiled(plan).min_runtime == f"tensorflow-lite {oldest}"
+    artifact = compiled(plan)
+    assert artifact.min_runtime == f"tflite-runtime {oldest}"
+    assert flatbuffer.text_metadata(flatbuffer.read(artifact.path.read_bytes()), "min_runtime_version") == f"{oldest}.0"
 
 
 def test_constants_are_aligned(compiled: Compile) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.tflite.example import example
 from edgekit.backends.tflite.proof import prove
+from edgekit.backends.tflite.runtimes import int8_gaps, oldest_runtime, require, require_known
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, MissingToolError
 from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan, TensorSpec, permutation, to_json
@@ -27,10 +28,10 @@ _PACKAGES = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
 
 class TFLiteBackend:
-    """TFLite files for LiteRT (CPU, XNNPACK)."""
+    """TFLite files for LiteRT (CPU, XNNPACK), or for an older runtime, as the target's option `runtime` names it."""
 
     name: ClassVar[str] = "tflite"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
     extra: ClassVar[str] = "tflite"
@@ -57,6 +58,7 @@ class TFLiteBackend:
         """fp32 through TensorFlow; fp16 and int8 from the fp32 file in `request.baseline`, without TensorFlow."""
         from edgekit.ir import Model
 
+        _runtime(request)
         model = Model.load(request.model)
         if request.plan == QuantPlan(Precision.FP32):
             return _compile_float(model, request)
@@ -92,7 +94,16 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
     samples = _samples(model, baseline, request.calibration) if request.calibration else None
     float_file, scopes = baseline.path.read_bytes(), scope_names(model)
     recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
-    content = quantize(float_file, request.plan, scopes=scopes, samples=samples, io=io, recorded=recorded)
+    runtime = _runtime(request)
+    content = quantize(
+        float_file,
+        request.plan,
+        scopes=scopes,
+        samples=samples,
+        io=io,
+        recorded=recorded,
+        float_ops=int8_gaps(runtime) if runtime else (),
+    )
     inputs, outputs = (
         tuple(replace(spec, dtype=io) if spec.dtype == "float32" else spec for spec in specs)
         for specs in (baseline.inputs, baseline.outputs)
@@ -106,9 +117,13 @@ def _write(
     from edgekit.formats.tflite import flatbuffer
 
     file = flatbuffer.read(content)
-    oldest = flatbuffer.min_runtime(file)
+    if runtime := _runtime(request):
+        require(file, runtime)
+    oldest = oldest_runtime(file)
+    package, _, release = oldest.partition(" ")
     entries = {
-        "min_runtime_version": oldest,
+        # The converter's own entry, in TensorFlow's numbers, knows nothing of int8. LiteRT counts otherwise.
+        "min_runtime_version": f"{release}.0" if package == "tflite-runtime" else None,
         "edgekit.preprocess": json.dumps(to_json(request.preprocess), sort_keys=True),
     }
     if request.labels:
@@ -121,10 +136,29 @@ def _write(
         files=(path,),
         digest=digest_file(path),
         plan=request.plan,
-        min_runtime=f"tensorflow-lite {oldest}",
+        min_runtime=oldest,
         inputs=inputs,
         outputs=outputs,
     )
+
+
+def _runtime(request: CompileRequest) -> str:
+    """The runtime that the target says its device has, or "" for the newest.
+
+    Raises:
+        InvalidInputError: there is no such option, or no such runtime.
+    """
+    options = dict(request.options)
+    runtime = options.pop("runtime", "")
+    if options:
+        raise InvalidInputError(
+            f"the tflite back end has no option {next(iter(options))!r}",
+            blame="your target file",
+            remedy='Under [options] it takes: runtime = "tflite-runtime 2.14"',
+        )
+    if runtime:
+        require_known(runtime)
+    return runtime
 
 
 def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:

@@ -7,17 +7,29 @@ from edgekit.core.types import Artifact, TensorSpec
 
 __all__ = ["example"]
 
+_IMPORT = "from ai_edge_litert.interpreter import Interpreter"
+_IMPORT_EITHER = f"""
+try:
+    {_IMPORT}
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter"""
+
 
 def example(artifact: Artifact) -> str:
-    """A Python program for ai-edge-litert that feeds zeros of the right shape and prints the outputs."""
+    """A Python program that feeds zeros of the right shape and prints the outputs.
+
+    It is for ai-edge-litert, and where the artifact runs there, too, also for tflite-runtime.
+    """
+    older = artifact.min_runtime.startswith("tflite-runtime")
+    packages = "ai-edge-litert, or 'tflite-runtime' 'numpy<2'" if older else "ai-edge-litert"
     feeds = "\n".join(f"    {_feed(spec)}" for spec in artifact.inputs)
     running = run_and_print("run(**inputs)", "name, value", "name, value.shape, value", artifact.states)
-    return f'''"""Run {artifact.path.name}: pip install ai-edge-litert"""
+    return f'''"""Run {artifact.path.name}: pip install {packages}"""
 
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+{_IMPORT_EITHER if older else _IMPORT}
 
 run = Interpreter(str(Path(__file__).with_name("{artifact.path.name}"))).get_signature_runner()
 inputs = {{

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgekit.backends.tflite.calibrate import Ranges, Samples, calibrate
 from edgekit.backends.tflite.recipe import apply_plan
@@ -23,6 +23,7 @@ def quantize(
     samples: Samples | None,
     io: str,
     recorded: Ranges | None = None,
+    float_ops: Collection[str] = (),
 ) -> bytes:
     """The file that realises `plan`.
 
@@ -33,13 +34,14 @@ def quantize(
         samples: calibration samples by input name, in the file's layout, batch first; None where nothing is int8.
         io: element type of the file's inputs and outputs: "float32", "int8" or "uint8".
         recorded: ranges by tensor name that a quantized source has; only tensors that it has none for are measured.
+        float_ops: operators that the runtime only has in float.
     """
     from ai_edge_quantizer import Quantizer
 
     quantizer = Quantizer(content)
     keep = _last_softmaxes(content) if io == "float32" else []
     whole = tensors_stored_whole(content) if recorded else ()
-    apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, whole=whole, io=io)
+    apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, float_ops=float_ops, whole=whole, io=io)
     statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging

@@ -20,6 +20,7 @@ def apply_plan(
     scopes: Mapping[str, str],
     float_tensors: Iterable[str],
     io: str,
+    float_ops: Iterable[str] = (),
     whole: Iterable[str] = (),
 ) -> None:
     """Write the rules that realise `plan` into an `ai_edge_quantizer.Quantizer`.
@@ -29,6 +30,7 @@ def apply_plan(
         scopes: the prefix of tensor names of each layer.
         float_tensors: results that stay float under int8: the last softmax.
         io: element type of the file's inputs and outputs.
+        float_ops: operators that stay float, whatever the plan says.
         whole: results of operators whose int8 weights have one scale for all channels.
     """
     _add(quantizer, _EVERYTHING, plan.default)
@@ -39,21 +41,23 @@ def apply_plan(
         _add(quantizer, f"^{re.escape(tensor)};?$", Precision.FP32)
     for layer, precision in plan.layers:
         _add(quantizer, rf"(^|;){re.escape(scopes[layer])}/", precision)
+    for op in float_ops:
+        _add(quantizer, _EVERYTHING, Precision.FP32, op)
     if plan.default is Precision.INT8:
         _add_ends(quantizer, io)
 
 
-def _add(quantizer: Any, regex: str, precision: Precision, weights: str = "CHANNELWISE") -> None:
+def _add(quantizer: Any, regex: str, precision: Precision, op: str = "*", *, weights: str = "CHANNELWISE") -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    everything = TFLOperationName.ALL_SUPPORTED
+    operation = TFLOperationName(op)
     if precision is Precision.INT8:
-        quantizer.add_static_config(regex, everything, 8, 8, weights)
+        quantizer.add_static_config(regex, operation, 8, 8, weights)
     elif precision is Precision.FP16:
-        quantizer.add_weight_only_config(regex, everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+        quantizer.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     else:
-        quantizer.update_quantization_recipe(regex, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        quantizer.update_quantization_recipe(regex, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _add_ends(quantizer: Any, io: str) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 __all__ = [
     "SIGNATURE",
-    "min_runtime",
     "name_ends",
     "op_names",
     "read",
@@ -89,26 +88,14 @@ def text_metadata(model: Any, name: str) -> str | None:
     return None
 
 
-def min_runtime(model: Any) -> str:
-    """The oldest TensorFlow Lite version that runs the file.
-
-    The converter writes it into the float file; a quantizer leaves that as it is, though int8 with per-channel scales
-    needs 1.14 and constants of float16 need 1.15 (TensorFlow's `lite/tools/versioning/runtime_version.cc`).
-    """
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    needs = {TensorType.INT8: "1.14.0", TensorType.FLOAT16: "1.15.0"}
-    kinds = {tensor.type for subgraph in model.subgraphs for tensor in subgraph.tensors}
-    versions = [text_metadata(model, "min_runtime_version") or "", *(needs[kind] for kind in kinds & needs.keys())]
-    return max((version for version in versions if version), key=_as_numbers, default="1.5.0")
-
-
-def set_metadata(model: Any, entries: Mapping[str, str]) -> None:
-    """Add or replace metadata entries of text."""
+def set_metadata(model: Any, entries: Mapping[str, str | None]) -> None:
+    """Add or replace metadata entries of text; None takes one away."""
     from ai_edge_litert import schema_py_generated as schema
 
     kept = [entry for entry in model.metadata or [] if _text(entry.name) not in entries]
     for name, text in entries.items():
+        if text is None:
+            continue
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(text.encode(), np.uint8)
         model.buffers.append(buffer)
@@ -125,10 +112,6 @@ def _reordered(maps: Sequence[Any], names: Mapping[str, str]) -> tuple[list[Any]
         found[old].name = new
         ordered.append(found[old])
     return ordered, [int(entry.tensorIndex) for entry in ordered]
-
-
-def _as_numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _text(name: bytes | str) -> str:

@@ -1,0 +1,48 @@
+"""The real tflite-runtime, in an environment of its own: reached by its Python and by files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.core.resources import resource
+
+Array = np.ndarray[Any, Any]
+Answer = Callable[[Path, Path, str], dict[str, Array]]
+
+
+@pytest.fixture(scope="session")
+def old_python() -> Path:
+    """The Python that has tflite-runtime 2.14: see scripts/side-environment tflite-runtime."""
+    checkout = Path(__file__).parents[2]
+    folder = os.environ.get("EDGEKIT_TFLITE_RUNTIME_VENV", checkout / ".venv-tflite-runtime")
+    python = Path(folder, "bin", "python")
+    if not python.exists():
+        pytest.skip(f"there is no tflite-runtime ({python}): run scripts/side-environment tflite-runtime")
+    return python
+
+
+@pytest.fixture(scope="session")
+def run_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str, Path, Path], dict[str, Array]]:
+    """Run a file with the bench script: (its Python, the runtime's module, the file, the samples) → the answers.
+
+    Raises:
+        AssertionError: the runtime refused; with what it said.
+    """
+
+    def run(python: Path, runtime: str, file: Path, samples: Path) -> dict[str, Array]:
+        outputs = tmp_path_factory.mktemp("answers") / "answers.npz"
+        script = resource("scripts/bench_on_device.py")
+        command = [python, script, file, "--runtime", runtime, "--inputs", samples, "--outputs", outputs, "--no-timing"]
+        finished = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        with np.load(outputs) as answers:
+            return dict(answers)
+
+    return run
