@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -88,6 +89,7 @@ class BoardFolder:
             transport.hold(_script_line(transport, ["--keep", "--json"])),
             stdin=subprocess.PIPE,
             on_line=self._said.put,
+            death_signal=signal.SIGTERM,  # on which a client removes the socket that it listens on
         )
         try:
             threading.Thread(target=self._feed, daemon=True).start()
@@ -156,7 +158,7 @@ class BoardFolder:
         answer: dict[str, Any] | None = decode(lines)
         if answer is None and not finished.killed_for:
             self._raise_fault(finished)
-        if answer is None or "error" in answer:
+        elif answer and "error" in answer:
             self._raise_if_ended()
         return answer, finished
 
@@ -190,15 +192,15 @@ class BoardFolder:
         if finished.returncode == 0:
             self._free -= size
         elif any(words in finished.stderr for words in _NO_ROOM):
-            raise self._no_room(local, self._inventory()["free_bytes"])
+            raise self._no_room(local, self._inventory()["free_bytes"], f" ({_last_line(finished.stderr)})")
         else:
             raise self._explain_copy(finished, f"copying {local.name} to {self._transport.board}", limits)
 
-    def _no_room(self, local: Path, free: int) -> DeviceError:
+    def _no_room(self, local: Path, free: int, said: str = "") -> DeviceError:
         place = self.path.rpartition("/")[0]
         return DeviceError(
             f"{self._transport.board} has no room for {local.name} ({_size(local.stat().st_size)}): "
-            f"{_size(free)} free in {place}",
+            f"{_size(free)} free in {place}{said}",
             blame=self._transport.board,
             remedy=f"Free some there, or name another folder in its TMPDIR. See: {self._by_hand(f'df -h {place}')}",
         )
@@ -208,7 +210,6 @@ class BoardFolder:
             cause = f"{what} took longer than {limits.seconds:.0f} s"
             return DeviceError(cause, blame=self._transport.board, remedy="Check the network between.")
         self._raise_fault(finished)
-        self._raise_if_ended()
         cause = f"{what} failed: {_last_line(finished.stderr) or f'exit code {finished.returncode}'}"
         return DeviceError(cause, blame=self._transport.board, remedy=f"See: {self._by_hand(f'df -h {self.path}')}")
 
@@ -222,16 +223,21 @@ class BoardFolder:
         return answer
 
     def _raise_fault(self, finished: Finished) -> None:
+        """Raise what ended a command, if that was not of its own doing."""
+        self._raise_if_ended()  # first: a command that shares the keeper's connection knows less of its end
         fault = self._transport.fault(finished)
         if fault:
             raise LostError(fault.error) if fault.lost else fault.error
 
     def _raise_if_ended(self) -> None:
         """A keeper ends only when it is killed, or its connection; the news takes as long as the network does."""
-        if self._keeper.wait(_NEWS_SECONDS) is not None:
+        code = self._keeper.wait(_NEWS_SECONDS)
+        if code is not None:
+            fault = self._transport.fault(Finished(code, self._keeper.stderr, None, 0))
             board = self._transport.board
-            cause = f"edgekit's folder on {board} is gone, because its keeper or the connection ended"
-            raise LostError(DeviceError(cause, blame=board, remedy="Check that the board stays up and connected."))
+            cause = f"edgekit's folder on {board} is gone: what kept it there was ended"
+            gone = DeviceError(cause, blame=board, remedy="Check that the board has memory to spare, then try again.")
+            raise LostError(fault.error if fault else gone)
 
     def _by_hand(self, line: str) -> str:
         return shlex.join(self._transport.command(line))
@@ -316,7 +322,9 @@ def _script_line(transport: Transport, arguments: Sequence[str], threads: int = 
         oldest=OLDEST_PYTHON, too_old=_TOO_OLD, size=_script().stat().st_size, digest=digest_file(_script())
     )
     settings = [f"{name}={value}" for name, value in repeatable_settings(threads).items()]
-    return f"echo; exec env {shlex.join(settings)} {transport.python} -c {shlex.quote(starter)} {shlex.join(arguments)}"
+    # The shell stays, to tell how it ended: a signal is no exit code, and ssh would have nothing to say of it.
+    program = f"{transport.python} -c {shlex.quote(starter)} {shlex.join(arguments)}"
+    return f"echo; env {shlex.join(settings)} {program}; exit $?"
 
 
 def _last_line(text: str) -> str:

@@ -54,11 +54,7 @@ class RemoteDevice:
 
     def probe(self) -> Any:
         """As `Device.probe`."""
-        return self._try_thrice(
-            lambda folder: self._run(
-                folder, ["--probe", "--json"], what="probing", blame="edgekit", limits=Limits(seconds=_PROBE_SECONDS)
-            )
-        )
+        return self._try_thrice(self._probe)
 
     def close(self) -> None:
         """As `Device.close`."""
@@ -101,6 +97,11 @@ class RemoteDevice:
         folder, self._folder = self._folder, None
         if folder:
             folder.end(seconds=0)
+
+    def _probe(self, folder: BoardFolder) -> Any:
+        limits = Limits(seconds=_PROBE_SECONDS)
+        answer = self._run(folder, ["--probe", "--json"], what="probing", blame="edgekit", limits=limits)
+        return _renamed(answer, {folder.path: folder.path.rpartition("/")[0]})
 
     def _bench(self, folder: BoardFolder, request: BenchRequest, blame: str, limits: Limits) -> Any:
         files, names = _files(request)
@@ -201,7 +202,7 @@ def _digest_arrays(path: Path) -> str | None:
 
     digest = hashlib.sha256()
     with contextlib.suppress(OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for name in archive.files:
                 digest.update(np.ascontiguousarray(archive[name]).tobytes())
         return digest.hexdigest()

@@ -33,7 +33,7 @@ _URI = re.compile(
     r"(?:\?python=(?P<python>[^?&#]+))?",
     re.ASCII,
 )
-_PYTHON = re.compile(r"(?:~/|/)?[\w.+-][\w./+ -]*", re.ASCII)
+_PYTHON = re.compile(r"(?:~/|/)?[\w.][\w./+ -]*", re.ASCII)
 
 # Only what a program needs that can't answer questions; all else is the user's configuration.
 _OPTIONS = {
@@ -181,8 +181,9 @@ class SshTransport:
                         trouble.cause.format(**filled), blame=self.board, remedy=trouble.remedy.format(**filled)
                     )
                     return Fault(error, lost=False)
-        told = said[-1] if said else "the connection was closed"
-        lost = not said or any(words in told for words in _LOST)
+        broken = [line for line in said if any(words in line for words in _LOST)]
+        lost = bool(broken) or not said
+        told = (broken or said or ["without a word"])[-1]
         error = DeviceError(
             f"the connection to {self.board} {'broke off' if lost else 'failed'}: {told}",
             blame=f"{self.board}, or the network",
@@ -211,6 +212,7 @@ class SshTransport:
             self._socket = None
 
     def _ssh(self, line: str, sharing: str) -> list[str]:
+        shell = f"exec sh -c {shlex.quote(line)}"  # whatever shell the user has there
         program = shutil.which("ssh")
         if program is None:
             raise MissingToolError(
@@ -224,7 +226,7 @@ class SshTransport:
         else:
             options |= {"ControlPath": "none"}
         arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        return [program, *arguments, *(("-p", self._port) if self._port else ()), "--", self._destination, line]
+        return [program, *arguments, *(("-p", self._port) if self._port else ()), "--", self._destination, shell]
 
     def _by_hand(self, program: str, port_flag: str) -> str:
         """A command for people, with their own options."""
