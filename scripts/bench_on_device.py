@@ -1555,7 +1555,7 @@ def os_name(root: str) -> str:
 
 def facts() -> dict[str, Any]:
     """What the device is, the state that it is in, and the room in its temporary folder."""
-    folder = tempfile.gettempdir()
+    folder = temporary_folder()
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": evidence_kind(),
@@ -1564,6 +1564,15 @@ def facts() -> dict[str, Any]:
         "numpy": np and np.__version__,
         "temp": {"folder": folder, "free_bytes": shutil.disk_usage(folder).free},
     }
+
+
+def temporary_folder() -> str:
+    """$TMPDIR, else the first of the usual places that can be written; the folder that we were called in is the last."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        cause = "no folder for temporary files can be written: %s" % one_line(error)
+        raise BenchError("UsageError", cause, "this device", "Name one that can, in TMPDIR.") from error
 
 
 CPU_FREQUENCY = "sys/devices/system/cpu/cpu[0-9]*/cpufreq"
@@ -1714,7 +1723,7 @@ def keep() -> None:
     """
     if fcntl is None:
         raise BenchError("MissingToolError", "this system has no file locks", "this device", "Use Linux on it.")
-    going_on, root = until_told(), tempfile.gettempdir()
+    going_on, root = until_told(), temporary_folder()
     board, folder = None, None
     try:
         board = hold_board(os.path.join(root, "%s%d.lock" % (FOLDER_PREFIX, os.getuid())), going_on)

@@ -28,6 +28,8 @@ SHELL_SCRIPTS = [
     "scripts/lock",
     "scripts/environment.sh",
     "scripts/side-environment",
+    "scripts/private-apt.sh",
+    "scripts/test-tools",
     ".ci/run",
 ]
 

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import ctypes
 import functools
+import io
 import os
 import signal
 import subprocess
@@ -21,7 +22,15 @@ from typing import IO
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError
 from edgekit.core.stopping import check_stopped
 
-__all__ = ["Finished", "Limits", "explain_death", "repeatable_environment", "run_limited"]
+__all__ = [
+    "Finished",
+    "Limits",
+    "Running",
+    "explain_death",
+    "repeatable_environment",
+    "repeatable_settings",
+    "run_limited",
+]
 
 _POLL_SECONDS = 0.02
 _KEPT_LINES = 400
@@ -54,9 +63,9 @@ class Finished:
     peak_bytes: int
 
 
-def repeatable_environment(threads: int) -> dict[str, str]:
-    """Our environment, with thread counts bounded, hashing fixed, and the libraries' start-up chatter off."""
-    fixed = {
+def repeatable_settings(threads: int) -> dict[str, str]:
+    """What bounds thread counts, fixes hashing and turns the libraries' start-up chatter off, in any environment."""
+    return {
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "TF_NUM_INTRAOP_THREADS": str(threads),
@@ -67,7 +76,105 @@ def repeatable_environment(threads: int) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONWARNINGS": "ignore",
     }
-    return {**os.environ, **fixed}
+
+
+def repeatable_environment(threads: int) -> dict[str, str]:
+    """Our environment with `repeatable_settings`."""
+    return {**os.environ, **repeatable_settings(threads)}
+
+
+class Running:
+    """A program at work beside us, in a process group of its own, which dies with the thread that started it.
+
+    Attributes:
+        stdin: where the program reads, if it was started with stdin=subprocess.PIPE.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        stdout: IO[bytes] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        on_error_line: Callable[[str], None] | None = None,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        """Start it.
+
+        Args:
+            argv: the program and its arguments.
+            env: the whole environment, or None for ours.
+            cwd: working folder.
+            stdin: as `subprocess.Popen` takes it.
+            stdout: a file for its output, instead of `on_line`.
+            on_line: gets each line of stdout as it comes.
+            on_error_line: gets each line of stderr as it comes; the last ones are kept for `stderr` as well.
+            death_signal: what ends it when we die.
+        """
+        self._process = subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid(), death_signal),  # noqa: PLW1509 - no lock taken
+        )
+        self.stdin = self._process.stdin
+        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def keep(line: str) -> None:
+            self._errors.append(line)
+            if "EDGEKIT_DEBUG" in os.environ:
+                sys.stderr.write(line)
+            if on_error_line:
+                on_error_line(line)
+
+        streams = ((self._process.stdout, on_line or (lambda _line: None)), (self._process.stderr, keep))
+        # Threads begin with an empty context: without ours, an event that a line carries would reach no listener.
+        self._readers = [
+            threading.Thread(target=contextvars.copy_context().run, args=(_forward, stream, sink), daemon=True)
+            for stream, sink in streams
+            if stream is not None
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def stderr(self) -> str:
+        """The last lines of its stderr."""
+        return "".join(self._errors)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory of the whole group; 0 where the system has no /proc."""
+        return _group_memory(self._process.pid)
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None if it still runs after so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def end(self) -> int:
+        """End the whole group, whatever is left of it; the program's exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        if self.stdin:
+            with contextlib.suppress(OSError):  # what was written too late
+                self.stdin.close()
+        for reader in self._readers:
+            reader.join(timeout=5)
+        return code
 
 
 def run_limited(
@@ -78,6 +185,8 @@ def run_limited(
     on_line: Callable[[str], None] | None = None,
     on_error_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
+    stdin: Path | None = None,
+    stdout: Path | None = None,
 ) -> Finished:
     """Run `argv` to its end in a process group of its own; a limit, an exception or an interrupt ends the whole group.
 
@@ -90,52 +199,32 @@ def run_limited(
         on_line: gets each line of stdout as it comes.
         on_error_line: gets each line of stderr as it comes; the last ones are kept for `Finished.stderr` as well.
         cwd: working folder.
+        stdin: a file that it reads.
+        stdout: a file for its output, instead of `on_line`.
     """
-    process = subprocess.Popen(
-        list(argv),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env=dict(env) if env is not None else None,
-        cwd=cwd,
-        start_new_session=True,
-        preexec_fn=functools.partial(_die_with_parent, os.getpid()),  # noqa: PLW1509 - one system call, no lock taken
-    )
-    errors: deque[str] = deque(maxlen=_KEPT_LINES)
-
-    def keep(line: str) -> None:
-        errors.append(line)
-        if "EDGEKIT_DEBUG" in os.environ:
-            sys.stderr.write(line)
-        if on_error_line:
-            on_error_line(line)
-
-    # Threads begin with an empty context: without ours, an event that a line carries would reach no listener.
-    readers = [
-        threading.Thread(target=contextvars.copy_context().run, args=(_forward, stream, sink), daemon=True)
-        for stream, sink in ((process.stdout, on_line or (lambda _line: None)), (process.stderr, keep))
-    ]
-    for reader in readers:
-        reader.start()
-    killed_for, peak, deadline = None, 0, time.monotonic() + limits.seconds
-    try:
-        while process.poll() is None:
-            check_stopped()
-            used = _group_memory(process.pid)
-            peak = max(peak, used)
-            killed_for = "memory" if used > limits.memory_bytes else "time" if time.monotonic() > deadline else None
-            if killed_for:
-                break
-            time.sleep(_POLL_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for reader in readers:
-            reader.join(timeout=5)
-    return Finished(process.returncode, "".join(errors), killed_for, peak)
+    with contextlib.ExitStack() as files:
+        process = Running(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=files.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL,
+            stdout=files.enter_context(stdout.open("wb")) if stdout else None,
+            on_line=on_line,
+            on_error_line=on_error_line,
+        )
+        killed_for, peak, deadline = None, 0, time.monotonic() + limits.seconds
+        try:
+            while process.poll() is None:
+                check_stopped()
+                used = process.memory_bytes
+                peak = max(peak, used)
+                killed_for = "memory" if used > limits.memory_bytes else "time" if time.monotonic() > deadline else None
+                if killed_for:
+                    break
+                time.sleep(_POLL_SECONDS)
+        finally:
+            code = process.end()
+    return Finished(code, process.stderr, killed_for, peak)
 
 
 def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) -> EdgekitError:
@@ -161,9 +250,9 @@ def explain_death(finished: Finished, *, what: str, limits: Limits, blame: str) 
     return kind(cause, blame=blame, remedy=_LESS if finished.killed_for == "memory" else _REPORT)
 
 
-def _die_with_parent(parent: int) -> None:
+def _die_with_parent(parent: int, death_signal: signal.Signals) -> None:
     """In the new process, before it becomes the program: ask the kernel to end it when we end, however we end."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -173,11 +262,10 @@ def _signal_name(number: int) -> str:
     return f"{name} (often the system's own answer to too little memory)" if number == signal.SIGKILL else name
 
 
-def _forward(stream: IO[str] | None, sink: Callable[[str], object]) -> None:
+def _forward(stream: IO[bytes], sink: Callable[[str], object]) -> None:
     """Pass lines on; a sink that fails is not called again, but the pipe is emptied, or its writer would hang."""
-    assert stream is not None
-    with stream:
-        lines = iter(functools.partial(stream.readline, _LONGEST_LINE), "")
+    with io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as text:
+        lines = iter(functools.partial(text.readline, _LONGEST_LINE), "")
         try:
             for line in lines:
                 sink(line)

@@ -8,11 +8,12 @@ from edgekit.core.errors import UsageError
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.devices.qemu import QemuDevice
+from edgekit.devices.ssh import open_ssh
 
 __all__ = ["open_device"]
 
-# Scheme → what opens the whole URI; each imports its own room.
-_SCHEMES: dict[str, Callable[[str], Device]] = {"qemu": QemuDevice}
+# Scheme → what opens the whole URI.
+_SCHEMES: dict[str, Callable[[str], Device]] = {"qemu": QemuDevice, "ssh": open_ssh}
 
 
 def open_device(uri: str) -> Device:

@@ -110,6 +110,41 @@ def test_a_signal_ends_it_in_order(keep: Start, tmp_path: Path, number: signal.S
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_caller_that_gives_no_sign_of_life_any_more_ends_it(tmp_path: Path) -> None:
+    impatient = SCRIPT.read_text().replace("SIGN_OF_LIFE_SECONDS = 60.0", "SIGN_OF_LIFE_SECONDS = 2.0")
+    keeper = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", impatient, "--keep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+    )
+    with keeper:
+        assert keeper.stdin
+        ready(keeper)
+        for _ in range(5):  # longer than it bears to hear nothing
+            keeper.stdin.write("\n")
+            keeper.stdin.flush()
+            time.sleep(0.6)
+        assert keeper.poll() is None
+        assert keeper.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_without_a_folder_to_write_to_says_so() -> None:
+    nowhere = f"""
+import runpy, tempfile
+tempfile._candidate_tempdir_list = lambda: ["/proc"]
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
+    command = [sys.executable, "-S", "-E", "-c", nowhere, "--keep", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert "no folder for temporary files can be written" in error["cause"]
+    assert (error["blame"], error["remedy"]) == ("this device", "Name one that can, in TMPDIR.")
+
+
 def test_a_second_one_waits_and_says_so_once(keep: Start, tmp_path: Path) -> None:
     first, second, third = keep(), keep(), keep()
     ready_first = [each for each in (first, second, third) if first_line(each).startswith("edgekit-ready")]
