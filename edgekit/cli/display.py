@@ -107,7 +107,7 @@ def _ended(event: Event, seconds: float) -> str:
     from rich.markup import escape
 
     if event.kind == "failed":
-        return f"[red]✗[/] {escape(_told(event))} [dim]{seconds:.1f} s[/]"
+        return f"[red]✗[/] {escape(event.text)} [dim]{seconds:.1f} s[/]"
     took = "from the store" if event.cached else f"{seconds:.1f} s"
     return f"[green]✓[/] {escape(event.text)} [dim]{took}[/]"
 

@@ -11,8 +11,15 @@ from edgekit.devices.qemu import QemuDevice
 
 __all__ = ["open_device"]
 
+
+def _open_adb(uri: str) -> Device:
+    from edgekit.devices.adb import open_adb
+
+    return open_adb(uri)
+
+
 # Scheme → what opens the whole URI; each imports its own room.
-_SCHEMES: dict[str, Callable[[str], Device]] = {"qemu": QemuDevice}
+_SCHEMES: dict[str, Callable[[str], Device]] = {"adb": _open_adb, "qemu": QemuDevice}
 
 
 def open_device(uri: str) -> Device:
