@@ -22,9 +22,9 @@ from edgekit.devices.adb import Attached, attached_boards, parse_uri
 from edgekit.devices.base import Device
 from edgekit.devices.bench import measure
 from edgekit.devices.opening import open_device
+from tests.devices.sshd import tools
 
-CHECKOUT = Path(__file__).parents[2]
-MODEL = CHECKOUT / "models" / "digits-cnn" / "digits-cnn.onnx"
+MODEL = Path(__file__).parents[2] / "models" / "digits-cnn" / "digits-cnn.onnx"
 
 
 @dataclass
@@ -57,14 +57,12 @@ Start = Callable[..., Board]
 @pytest.fixture(scope="module")
 def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The real client on the PATH, with a server and keys of its own."""
-    script = CHECKOUT / "scripts/test-tools"
-    tools = Path(subprocess.run([script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
-    folder = tmp_path_factory.mktemp("adb")
-    libraries = {str(library.parent) for library in (tools / "usr/lib").rglob("*.so*")}
+    unpacked, folder = tools(), tmp_path_factory.mktemp("adb")
+    libraries = {str(library.parent) for library in (unpacked / "usr/lib").rglob("*.so*")}
     client = folder / "adb"
     client.write_text(
         f"#!/bin/sh\nexport LD_LIBRARY_PATH={shlex.quote(':'.join(sorted(libraries)))}\n"
-        f'exec {shlex.quote(str(tools / "usr/lib/android-sdk/platform-tools/adb"))} "$@"\n'
+        f'exec {shlex.quote(str(unpacked / "usr/lib/android-sdk/platform-tools/adb"))} "$@"\n'
     )
     client.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:
