@@ -14,7 +14,9 @@ _HEAVY = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((verb, "--help") for verb in _VERBS), ("targets",), ("devices",), ("doctor",)])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), *((verb, "--help") for verb in _VERBS), ("targets",), ("devices",), ("doctor",)]
+)
 def test_help_and_the_light_verbs_import_nothing_heavy(arguments):
     code = (
         "import sys\nsys.argv = ['edgekit', *sys.argv[1:]]\n"
