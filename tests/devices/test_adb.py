@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from edgekit.core.errors import DeviceError, EdgekitError, MissingToolError, Usa
 from edgekit.devices.adb import Attached, attached_boards, parse_uri
 from edgekit.devices.base import Device
 from edgekit.devices.bench import measure
+from edgekit.devices.fleet import gather_boards, run_fleet
 from edgekit.devices.opening import open_device
 from tests.devices.sshd import tools
 
@@ -161,6 +163,26 @@ def test_a_board_that_comes_back_gets_the_work_again(start: Start) -> None:
     assert len(boards) == 2
     assert "trying again" in warnings[0]
     first.wait_until_clean()
+
+
+def test_an_interrupt_ends_the_work_of_every_board_and_nothing_is_left(start: Start) -> None:
+    boards = [start(), start()]
+    timing: set[str] = set()
+
+    def interrupt(event: events.Event) -> None:
+        if event.text == "timing" and len(timing) < 2:
+            timing.add(event.source)
+            if len(timing) == 2:
+                os.kill(os.getpid(), signal.SIGINT)  # which only the main thread hears
+
+    began = time.monotonic()
+    with events.listening(interrupt), pytest.raises(KeyboardInterrupt):
+        run_fleet(
+            gather_boards([board.uri for board in boards]),
+            lambda _, device: measure(MODEL, device=device, runs=10**6, max_seconds=300),
+        )
+    assert time.monotonic() - began < 150
+    assert [board.left for board in boards] == [[], []]
 
 
 @pytest.mark.parametrize(
