@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from edgekit.devices.adb import attached_boards, out_of_reach
 from edgekit.devices.answer import DeviceFacts, parse_facts
 from edgekit.devices.base import Device
 from edgekit.devices.fleet import Board, Outcome, run_fleet
+from edgekit.devices.qemu import CPUS
+from edgekit.devices.sysroot import find_sysroot
 from edgekit.pipeline.targets import list_targets, load_target, speaks_for
 
 __all__ = ["Found", "Probed", "known_devices", "probe_devices"]
@@ -51,7 +54,8 @@ class Probed:
 
 def known_devices() -> tuple[Found, ...]:
     """The devices that can be named on this machine, but for those behind ssh, which are any: nothing is reached."""
-    return (Found("local", ready=True, detail=f"{machine.cpu_model()}, {machine.architecture()}"), *_adb())
+    here = Found("local", ready=True, detail=f"{machine.cpu_model()}, {machine.architecture()}")
+    return (here, *_emulated(), *_adb())
 
 
 def probe_devices(boards: Sequence[Board]) -> tuple[Outcome[Probed], ...]:
@@ -66,6 +70,17 @@ def _probe(board: Board, device: Device) -> Probed:
     if board.target in list_targets() and board.target not in targets:
         events.warn(f"{board.name} is no {board.target}, as its file says: it calls itself {facts.model or facts.cpu}")
     return Probed(facts, answer, targets)
+
+
+def _emulated() -> Iterator[Found]:
+    find = functools.cache(find_sysroot)
+    for name, (architecture, cpu) in CPUS.items():
+        try:
+            runtimes = ", ".join(find(architecture).sites)
+        except EdgekitError as error:
+            yield Found(f"qemu://{name}", ready=False, detail=error.cause, remedy=error.remedy)
+        else:
+            yield Found(f"qemu://{name}", ready=True, detail=f"emulated {cpu}, {architecture}: {runtimes}")
 
 
 def _adb() -> Iterator[Found]:

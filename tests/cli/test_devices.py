@@ -30,6 +30,9 @@ def test_what_is_at_hand_is_listed_and_adb_is_told_how_to_come(
     assert code == 0
     assert found["local"]["ready"]
     assert platform.machine() in found["local"]["detail"]
+    for cpu in ("cortex-a53", "cortex-a72", "cortex-a76", "armv7"):
+        emulated = found[f"qemu://{cpu}"]
+        assert emulated["ready"] or "arm-sysroot" in emulated["remedy"]
     assert not found["adb://SERIAL"]["ready"]
     assert "apt install adb" in found["adb://SERIAL"]["remedy"]
     code, out, _ = edgekit("devices")
