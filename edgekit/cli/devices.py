@@ -9,6 +9,7 @@ import typer
 from edgekit.cli.options import AsJson, BoardsFile, Debug
 
 if TYPE_CHECKING:
+    from edgekit.devices.answer import DeviceState
     from edgekit.devices.fleet import Outcome
     from edgekit.pipeline.devices import Probed
 
@@ -115,19 +116,20 @@ def _column(probed: Probed) -> dict[str, str]:
             for name, each in runtimes.items()
         )
         or "none",
-        "state": _state(probed.answer.get("state") or {}),
+        "state": _state(probed.state),
         "evidence": str(facts.kind),
         "is": ", ".join(probed.targets),
     }
 
 
-def _state(state: dict[str, Any]) -> str:
-    """What the device says of its clock, heat and load; many say little."""
-    governor, hertz, celsius, load = (state.get(key) for key in ("governor", "frequency", "temperature", "load"))
+def _state(state: DeviceState) -> str:
+    """What makes it fast or slow now; many devices say little of that."""
     parts = (
-        governor,
-        f"{hertz / 1e9:.2f} GHz" if hertz else None,
-        f"{celsius:.0f} °C" if celsius is not None else None,
-        f"load {load:.1f}" if load is not None else None,
+        state.governor,
+        f"{state.clock[0] / 1e9:.2f} of {state.clock[1] / 1e9:.2f} GHz" if state.clock else None,
+        f"{state.temperature:.0f} °C" if state.temperature is not None else None,
+        f"slowed down: {', '.join(state.throttling)}" if state.throttling else None,
+        f"slowed down before: {', '.join(state.throttled)}" if state.throttled else None,
+        f"load {state.load:.1f}" if state.load is not None else None,
     )
     return ", ".join(filter(None, parts))

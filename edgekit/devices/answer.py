@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
 from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Timing, to_json
 
-__all__ = ["DeviceFacts", "parse_error", "parse_facts", "parse_measurements"]
+__all__ = ["DeviceFacts", "DeviceState", "parse_error", "parse_facts", "parse_measurements", "parse_state"]
 
 _P = TypeVar("_P", bound="_Part")
 
@@ -92,10 +92,29 @@ class _RuntimeThere(_Part):
     error: str | None
 
 
+class _Clock(_Part):
+    max: float
+    limit: float
+
+
+class _Throttling(_Part):
+    now: tuple[str, ...]
+    since: tuple[str, ...]
+
+
+class _State(_Part):
+    governor: str | None
+    frequency: _Clock | None
+    temperature: float | None
+    throttling: _Throttling | None
+    load: float | None
+
+
 class _Probe(_Part):
     schema_version: Literal[2]
     kind: EvidenceKind
     device: _Device
+    state: _State
     runtimes: tuple[_RuntimeThere, ...]
 
 
@@ -147,6 +166,27 @@ class DeviceFacts:
         return {key: value for key, value in facts.items() if key != "clock"}
 
 
+@dataclass(frozen=True)
+class DeviceState:
+    """How a device fares; None where it doesn't say.
+
+    Attributes:
+        governor: of the CPUs' clocks, like "ondemand".
+        clock: the highest of the CPUs' frequencies, in Hz, and the highest that they may take.
+        temperature: of its hottest zone, in degrees Celsius.
+        throttling: what makes it slower now; empty if nothing does.
+        throttled: what did so a time before.
+        load: processes that run or wait, over the last minute.
+    """
+
+    governor: str | None
+    clock: tuple[float, float] | None
+    temperature: float | None
+    throttling: tuple[str, ...] | None
+    throttled: tuple[str, ...] | None
+    load: float | None
+
+
 class _Error(_Part):
     error: str
     cause: str
@@ -163,6 +203,23 @@ def parse_facts(answer: Any) -> DeviceFacts:
     parsed = _parse(_Probe, answer)
     runtimes = tuple((each.name, each.version or "") for each in parsed.runtimes if each.error is None)
     return DeviceFacts(kind=parsed.kind, runtimes=runtimes, **dict(parsed.device))
+
+
+def parse_state(answer: Any) -> DeviceState:
+    """How the device fared when it answered --probe.
+
+    Raises:
+        DeviceError: the answer is not what our script writes.
+    """
+    state = _parse(_Probe, answer).state
+    return DeviceState(
+        governor=state.governor,
+        clock=(state.frequency.max, state.frequency.limit) if state.frequency else None,
+        temperature=state.temperature,
+        throttling=state.throttling.now if state.throttling else None,
+        throttled=state.throttling.since if state.throttling else None,
+        load=state.load,
+    )
 
 
 def parse_measurements(answer: Any) -> list[Measurement]:

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.core import events, machine
 from edgekit.core.errors import EdgekitError
 from edgekit.devices.adb import attached_boards, out_of_reach
-from edgekit.devices.answer import DeviceFacts, parse_facts
+from edgekit.devices.answer import DeviceFacts, DeviceState, parse_facts, parse_state
 from edgekit.devices.base import Device
 from edgekit.devices.fleet import Board, Outcome, run_fleet
 from edgekit.devices.qemu import CPUS
@@ -43,11 +43,13 @@ class Probed:
 
     Attributes:
         facts: what it is.
+        state: how it fares.
         answer: everything that it said.
         targets: the shipped targets that it is, whose speed it thus tells.
     """
 
     facts: DeviceFacts
+    state: DeviceState
     answer: dict[str, Any]
     targets: tuple[str, ...]
 
@@ -69,7 +71,7 @@ def _probe(board: Board, device: Device) -> Probed:
     targets = tuple(name for name in list_targets() if speaks_for(load_target(name), facts))
     if board.target in list_targets() and board.target not in targets:
         events.warn(f"{board.name} is no {board.target}, as its file says: it calls itself {facts.model or facts.cpu}")
-    return Probed(facts, answer, targets)
+    return Probed(facts, parse_state(answer), answer, targets)
 
 
 def _emulated() -> Iterator[Found]:

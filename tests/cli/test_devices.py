@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli.devices import _state
+from edgekit.devices.answer import parse_state
+from edgekit.devices.bench import LOCAL
+
 Cli = Callable[..., tuple[int, str, str]]
 
 
@@ -48,6 +52,21 @@ def test_a_device_says_what_it_is_and_what_it_has(edgekit: Cli) -> None:
     assert device["probe"]["kind"] == "measured"
     assert "onnxruntime" in {each["name"] for each in device["probe"]["runtimes"] if not each["error"]}
     assert not err
+
+
+def test_a_board_that_is_slowed_down_says_why() -> None:
+    answer = LOCAL.probe()
+    answer["state"] = {
+        "governor": "ondemand",
+        "frequency": {"min": 6e8, "max": 1.2e9, "limit": 1.8e9},
+        "temperature": 82.4,
+        "throttling": {"now": ["the clock is capped"], "since": ["the voltage is too low"], "events": 0},
+        "load": 0.52,
+    }
+    assert _state(parse_state(answer)) == (
+        "ondemand, 1.20 of 1.80 GHz, 82 °C, slowed down: the clock is capped,"
+        " slowed down before: the voltage is too low, load 0.5"
+    )
 
 
 def test_one_that_is_out_of_reach_is_exit_code_6_and_the_others_answer(
