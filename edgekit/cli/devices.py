@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def _devices(
     *,
-    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices to ask.")] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Devices to ask.")] = None,
     boards: BoardsFile = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -70,7 +70,7 @@ def _ask(devices: list[str], boards: Any, *, as_json: bool) -> int:
         _print([(each.board.name, each.result) for each in outcomes if each.result])
     for outcome in outcomes:
         if outcome.error:
-            show_error(outcome.error)
+            show_error(outcome.error, outcome.board.name if len(outcomes) > 1 else "")
     return code
 
 
@@ -91,7 +91,7 @@ def _print(found: list[tuple[str, Probed]]) -> None:
 
     columns = [_column(probed) for _, probed in found]
     if len(found) == 1:
-        print_rows(("", found[0][0]), columns[0].items())
+        print_rows(("", found[0][0]), [(key, text) for key, text in columns[0].items() if text])
     elif found:
         shown = ("model", "CPU", "memory", "OS", "Python", "runtimes", "state", "is")
         rows = [(name, *(column[key] for key in shown)) for (name, _), column in zip(found, columns, strict=True)]

@@ -39,13 +39,13 @@ def print_error(error: EdgekitError) -> None:
     print_json({"schema_version": 1, "error": error.to_dict(), "exit_code": error.exit_code})
 
 
-def show_error(error: EdgekitError) -> None:
-    """What happened, whose doing it is, what to do next."""
+def show_error(error: EdgekitError, source: str = "") -> None:
+    """What happened, whose doing it is, what to do next; `source` is which of several boards it happened to."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error[/]: {escape(error.cause)}")
+    console.print(f"[bold red]error[/]: {escape(f'{source}: ' if source else '')}{escape(error.cause)}")
     console.print(f"  [dim]whose:[/] {escape(error.blame)}")
     console.print(f"  [dim]next:[/]  {escape(error.remedy)}")
 

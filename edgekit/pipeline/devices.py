@@ -70,7 +70,7 @@ def _probe(board: Board, device: Device) -> Probed:
     facts = parse_facts(answer)
     targets = tuple(name for name in list_targets() if speaks_for(load_target(name), facts))
     if board.target in list_targets() and board.target not in targets:
-        events.warn(f"{board.name} is no {board.target}, as its file says: it calls itself {facts.model or facts.cpu}")
+        events.warn(f"this is no {board.target}, as its file says: it calls itself {facts.model or facts.cpu}")
     return Probed(facts, parse_state(answer), answer, targets)
 
 

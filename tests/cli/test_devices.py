@@ -79,8 +79,8 @@ def test_one_that_is_out_of_reach_is_exit_code_6_and_the_others_answer(
     code, out, err = edgekit("devices", "--boards", file)
     assert code == 6
     assert "desk" in out
-    assert "desk is no raspberry-pi-5, as its file says" in err
-    assert "refused the connection" in err
+    assert "desk: this is no raspberry-pi-5, as its file says" in err
+    assert "error: attic: 127.0.0.1 refused the connection" in err
     code, out, _ = edgekit("devices", "attic", "--boards", file, "--json")
     (attic,) = json.loads(out)["devices"]
     assert code == json.loads(out)["exit_code"] == attic["error"]["exit_code"] == 6
