@@ -93,7 +93,7 @@ def _print(found: list[tuple[str, Probed]]) -> None:
     if len(found) == 1:
         print_rows(("", found[0][0]), [(key, text) for key, text in columns[0].items() if text])
     elif found:
-        shown = ("model", "CPU", "memory", "OS", "Python", "runtimes", "state", "is")
+        shown = ("evidence", "model", "CPU", "memory", "OS", "Python", "runtimes", "state", "is")
         rows = [(name, *(column[key] for key in shown)) for (name, _), column in zip(found, columns, strict=True)]
         print_rows(("device", *shown), rows)
 
