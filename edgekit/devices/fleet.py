@@ -132,7 +132,7 @@ def gather_boards(devices: Iterable[str], file: Path | None = None) -> tuple[Boa
     chosen = []
     for device in devices:
         if device not in known:
-            open_device(device)
+            _check_named(device, known, file)
         chosen.append(known.get(device) or boards.get(device) or Board(device, device))
     return tuple(dict.fromkeys(chosen)) if chosen else tuple(known.values())
 
@@ -214,6 +214,20 @@ def _aloud(board: Board, run: Callable[[], Outcome[T]], speaking: threading.Lock
         outcome = run()
     say(events.Event("failed" if outcome.error else "done", board.name))
     return outcome
+
+
+def _check_named(device: str, known: Iterable[str], file: Path | None) -> None:
+    """Refuse what is neither a URI of a device nor, since it is not `known`, a board's name."""
+    try:
+        open_device(device)
+    except UsageError as error:
+        if file is None or "://" in device:
+            raise
+        raise UsageError(
+            f"{device!r} is neither a board of {file} nor a device",
+            blame="the command line",
+            remedy=f"The boards are {', '.join(known)}. {error.remedy}",
+        ) from error
 
 
 def _unknown_key(keys: list[str]) -> str:
