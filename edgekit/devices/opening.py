@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.core.errors import UsageError
+from edgekit.devices.adb import open_adb
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.devices.qemu import QemuDevice
 
 __all__ = ["open_device"]
 
-
-def _open_adb(uri: str) -> Device:
-    from edgekit.devices.adb import open_adb
-
-    return open_adb(uri)
-
-
-# Scheme → what opens the whole URI; each imports its own room.
-_SCHEMES: dict[str, Callable[[str], Device]] = {"adb": _open_adb, "qemu": QemuDevice}
+# Scheme → what opens the whole URI.
+_SCHEMES: dict[str, Callable[[str], Device]] = {"adb": open_adb, "qemu": QemuDevice}
 
 
 def open_device(uri: str) -> Device:
