@@ -124,12 +124,13 @@ def _column(probed: Probed) -> dict[str, str]:
 
 def _state(state: DeviceState) -> str:
     """What makes it fast or slow now; many devices say little of that."""
+    clock, slowed = state.frequency, state.throttling
     parts = (
         state.governor,
-        f"{state.clock[0] / 1e9:.2f} of {state.clock[1] / 1e9:.2f} GHz" if state.clock else None,
+        f"{clock.max / 1e9:.2f} of {clock.limit / 1e9:.2f} GHz" if clock else None,
         f"{state.temperature:.0f} °C" if state.temperature is not None else None,
-        f"slowed down: {', '.join(state.throttling)}" if state.throttling else None,
-        f"slowed down before: {', '.join(state.throttled)}" if state.throttled else None,
+        f"slowed down: {', '.join(slowed.now)}" if slowed and slowed.now else None,
+        f"slowed down before: {', '.join(slowed.since)}" if slowed and slowed.since else None,
         f"load {state.load:.1f}" if state.load is not None else None,
     )
     return ", ".join(filter(None, parts))

@@ -102,7 +102,17 @@ class _Throttling(_Part):
     since: tuple[str, ...]
 
 
-class _State(_Part):
+class DeviceState(_Part):
+    """How a device fares; None where it doesn't say.
+
+    Attributes:
+        governor: of the CPUs' clocks, like "ondemand".
+        frequency: the highest of the CPUs' clocks, and the highest that they may take now, in Hz.
+        temperature: of its hottest zone, in degrees Celsius.
+        throttling: what makes it slower now, and what did so a time before.
+        load: processes that run or wait, over the last minute.
+    """
+
     governor: str | None
     frequency: _Clock | None
     temperature: float | None
@@ -114,7 +124,7 @@ class _Probe(_Part):
     schema_version: Literal[2]
     kind: EvidenceKind
     device: _Device
-    state: _State
+    state: DeviceState
     runtimes: tuple[_RuntimeThere, ...]
 
 
@@ -166,27 +176,6 @@ class DeviceFacts:
         return {key: value for key, value in facts.items() if key != "clock"}
 
 
-@dataclass(frozen=True)
-class DeviceState:
-    """How a device fares; None where it doesn't say.
-
-    Attributes:
-        governor: of the CPUs' clocks, like "ondemand".
-        clock: the highest of the CPUs' frequencies, in Hz, and the highest that they may take.
-        temperature: of its hottest zone, in degrees Celsius.
-        throttling: what makes it slower now; empty if nothing does.
-        throttled: what did so a time before.
-        load: processes that run or wait, over the last minute.
-    """
-
-    governor: str | None
-    clock: tuple[float, float] | None
-    temperature: float | None
-    throttling: tuple[str, ...] | None
-    throttled: tuple[str, ...] | None
-    load: float | None
-
-
 class _Error(_Part):
     error: str
     cause: str
@@ -203,23 +192,6 @@ def parse_facts(answer: Any) -> DeviceFacts:
     parsed = _parse(_Probe, answer)
     runtimes = tuple((each.name, each.version or "") for each in parsed.runtimes if each.error is None)
     return DeviceFacts(kind=parsed.kind, runtimes=runtimes, **dict(parsed.device))
-
-
-def parse_state(answer: Any) -> DeviceState:
-    """How the device fared when it answered --probe.
-
-    Raises:
-        DeviceError: the answer is not what our script writes.
-    """
-    state = _parse(_Probe, answer).state
-    return DeviceState(
-        governor=state.governor,
-        clock=(state.frequency.max, state.frequency.limit) if state.frequency else None,
-        temperature=state.temperature,
-        throttling=state.throttling.now if state.throttling else None,
-        throttled=state.throttling.since if state.throttling else None,
-        load=state.load,
-    )
 
 
 def parse_measurements(answer: Any) -> list[Measurement]:
@@ -265,6 +237,15 @@ def parse_error(answer: Any, blame: str) -> EdgekitError | None:
     if error["blame"] == "your artifact":
         error["blame"] = blame
     return from_dict(error)
+
+
+def parse_state(answer: Any) -> DeviceState:
+    """How the device fared when it answered --probe.
+
+    Raises:
+        DeviceError: as `parse_facts`.
+    """
+    return _parse(_Probe, answer).state
 
 
 def _parse(kind: type[_P], answer: Any) -> _P:
