@@ -39,13 +39,13 @@ def print_error(error: EdgekitError) -> None:
     print_json({"schema_version": 1, "error": error.to_dict(), "exit_code": error.exit_code})
 
 
-def show_error(error: EdgekitError) -> None:
-    """What happened, whose doing it is, what to do next."""
+def show_error(error: EdgekitError, source: str = "") -> None:
+    """What happened, whose doing it is, what to do next; `source` is which of several boards it happened to."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error[/]: {escape(error.cause)}")
+    console.print(f"[bold red]error[/]: {escape(f'{source}: ' if source else '')}{escape(error.cause)}")
     console.print(f"  [dim]whose:[/] {escape(error.blame)}")
     console.print(f"  [dim]next:[/]  {escape(error.remedy)}")
 
@@ -107,7 +107,7 @@ def _ended(event: Event, seconds: float) -> str:
     from rich.markup import escape
 
     if event.kind == "failed":
-        return f"[red]✗[/] {escape(_told(event))} [dim]{seconds:.1f} s[/]"
+        return f"[red]✗[/] {escape(event.text)} [dim]{seconds:.1f} s[/]"
     took = "from the store" if event.cached else f"{seconds:.1f} s"
     return f"[green]✓[/] {escape(event.text)} [dim]{took}[/]"
 

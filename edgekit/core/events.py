@@ -22,7 +22,7 @@ class Event:
     Attributes:
         kind: "stage" (a stage begins), "progress" (within the stage), "done" or "failed" (the stage ended), or
             "warning".
-        text: the stage's name in the user's words; the warning, or what failed.
+        text: the stage's name in the user's words, or the warning.
         fraction: for "progress", 0..1.
         cached: for "done", whether the result came from the store.
         source: which of several boards says it, where they work side by side; stages of different sources overlap.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
 from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Timing, to_json
 
-__all__ = ["DeviceFacts", "parse_error", "parse_facts", "parse_measurements"]
+__all__ = ["DeviceFacts", "DeviceState", "parse_error", "parse_facts", "parse_measurements", "parse_state"]
 
 _P = TypeVar("_P", bound="_Part")
 
@@ -92,10 +92,39 @@ class _RuntimeThere(_Part):
     error: str | None
 
 
+class _Clock(_Part):
+    max: float
+    limit: float
+
+
+class _Throttling(_Part):
+    now: tuple[str, ...]
+    since: tuple[str, ...]
+
+
+class DeviceState(_Part):
+    """How a device fares; None where it doesn't say.
+
+    Attributes:
+        governor: of the CPUs' clocks, like "ondemand".
+        frequency: the highest of the CPUs' clocks, and the highest that they may take now, in Hz.
+        temperature: of its hottest zone, in degrees Celsius.
+        throttling: what makes it slower now, and what did so a time before.
+        load: processes that run or wait, over the last minute.
+    """
+
+    governor: str | None
+    frequency: _Clock | None
+    temperature: float | None
+    throttling: _Throttling | None
+    load: float | None
+
+
 class _Probe(_Part):
     schema_version: Literal[2]
     kind: EvidenceKind
     device: _Device
+    state: DeviceState
     runtimes: tuple[_RuntimeThere, ...]
 
 
@@ -208,6 +237,15 @@ def parse_error(answer: Any, blame: str) -> EdgekitError | None:
     if error["blame"] == "your artifact":
         error["blame"] = blame
     return from_dict(error)
+
+
+def parse_state(answer: Any) -> DeviceState:
+    """How the device fared when it answered --probe.
+
+    Raises:
+        DeviceError: as `parse_facts`.
+    """
+    return _parse(_Probe, answer).state
 
 
 def _parse(kind: type[_P], answer: Any) -> _P:

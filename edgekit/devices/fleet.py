@@ -44,7 +44,7 @@ class Board:
     Attributes:
         name: what tables show: its name in the TOML, or its URI.
         device: its URI.
-        target: the target that the TOML says it is; None where nothing says so.
+        target: name of the target that the TOML says it is; None where nothing says so.
     """
 
     name: str
@@ -81,7 +81,7 @@ class _File(BaseModel):
 
 
 def load_boards(file: Path) -> tuple[Board, ...]:
-    """The boards of a TOML file, in its order. A target file is named relative to it.
+    """The boards of a TOML file, in its order.
 
     Raises:
         UsageError: there is no such file.
@@ -113,21 +113,28 @@ def load_boards(file: Path) -> tuple[Board, ...]:
             open_device(entry.device)
         except UsageError as error:
             raise _invalid(file, error.cause, line, error.remedy) from error
-    return tuple(Board(name, entry.device, _relative(entry.target, file)) for name, entry in entries.items())
+    return tuple(Board(name, entry.device, entry.target) for name, entry in entries.items())
 
 
 def gather_boards(devices: Iterable[str], file: Path | None = None) -> tuple[Board, ...]:
-    """The boards of a TOML file, then the devices that were named by URI; each device once.
+    """The boards that a command line names, each once.
+
+    Args:
+        devices: URIs, or names of boards in the file.
+        file: a TOML of boards; all of them, if `devices` is empty.
 
     Raises:
-        UsageError: a URI names no device, or there is no such file.
+        UsageError: neither a URI of a device nor a board's name, or there is no such file.
         InvalidInputError: as `load_boards`.
     """
-    boards = {board.device: board for board in load_boards(file)} if file else {}
-    for uri in devices:
-        open_device(uri)
-        boards.setdefault(uri, Board(uri, uri))
-    return tuple(boards.values())
+    known = {board.name: board for board in load_boards(file)} if file else {}
+    boards = {board.device: board for board in known.values()}
+    chosen = []
+    for device in devices:
+        if device not in known:
+            _check_named(device, known, file)
+        chosen.append(known.get(device) or boards.get(device) or Board(device, device))
+    return tuple(dict.fromkeys(chosen)) if chosen else tuple(known.values())
 
 
 def run_fleet(boards: Sequence[Board], work: Callable[[Board, Device], T]) -> tuple[Outcome[T], ...]:
@@ -205,15 +212,22 @@ def _aloud(board: Board, run: Callable[[], Outcome[T]], speaking: threading.Lock
     say(events.Event("stage", board.name))
     with events.listening(say_of_work):
         outcome = run()
-    say(events.Event("failed", outcome.error.cause) if outcome.error else events.Event("done", board.name))
+    say(events.Event("failed" if outcome.error else "done", board.name))
     return outcome
 
 
-def _relative(target: str | None, file: Path) -> str | None:
-    """A target's name, or the path of a target file that stands beside the boards."""
-    if target is None or not (target.endswith(".toml") or "/" in target):
-        return target
-    return str(file.parent / target)
+def _check_named(device: str, known: Iterable[str], file: Path | None) -> None:
+    """Refuse what is neither a URI of a device nor, since it is not `known`, a board's name."""
+    try:
+        open_device(device)
+    except UsageError as error:
+        if file is None or "://" in device:
+            raise
+        raise UsageError(
+            f"{device!r} is neither a board of {file} nor a device",
+            blame="the command line",
+            remedy=f"The boards are {', '.join(known)}. {error.remedy}",
+        ) from error
 
 
 def _unknown_key(keys: list[str]) -> str:

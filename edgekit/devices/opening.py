@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.core.errors import UsageError
+from edgekit.devices.adb import open_adb
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.devices.qemu import QemuDevice
@@ -13,7 +14,7 @@ from edgekit.devices.ssh import open_ssh
 __all__ = ["open_device"]
 
 # Scheme → what opens the whole URI.
-_SCHEMES: dict[str, Callable[[str], Device]] = {"qemu": QemuDevice, "ssh": open_ssh}
+_SCHEMES: dict[str, Callable[[str], Device]] = {"adb": open_adb, "qemu": QemuDevice, "ssh": open_ssh}
 
 
 def open_device(uri: str) -> Device:

@@ -14,10 +14,10 @@ from edgekit.core.process import repeatable_environment
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.sysroot import Sysroot, find_sysroot
 
-__all__ = ["QemuDevice"]
+__all__ = ["CPUS", "QemuDevice"]
 
 # By the name in the URI: the architecture of the userland, and qemu's name for the CPU.
-_CPUS = {
+CPUS = {
     "cortex-a53": ("aarch64", "cortex-a53"),
     "cortex-a72": ("aarch64", "cortex-a72"),
     "cortex-a76": ("aarch64", "cortex-a76"),
@@ -37,13 +37,13 @@ class QemuDevice(LocalDevice):
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.uri = uri
         self._runtime = query.pop("runtime", None)
-        if parts.scheme != "qemu" or parts.netloc not in _CPUS or parts.path.strip("/") or query:
+        if parts.scheme != "qemu" or parts.netloc not in CPUS or parts.path.strip("/") or query:
             raise UsageError(
                 f"{uri!r} names no emulated CPU",
                 blame="the device's URI",
-                remedy=f"Give {', '.join(f'qemu://{cpu}' for cpu in _CPUS)}, with ?runtime=NAME behind it or not.",
+                remedy=f"Give {', '.join(f'qemu://{cpu}' for cpu in CPUS)}, with ?runtime=NAME behind it or not.",
             )
-        self._architecture, self._cpu = _CPUS[parts.netloc]
+        self._architecture, self._cpu = CPUS[parts.netloc]
 
     @cached_property
     def _sysroot(self) -> Sysroot:

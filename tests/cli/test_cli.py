@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-_VERBS = ("build", "init", "inspect", "validate", "bench", "compare", "targets", "doctor")
+_VERBS = ("build", "init", "inspect", "validate", "bench", "compare", "targets", "devices", "doctor")
 # typer brings pydantic and, for errors, rich.
 _HEAVY = (
     "ai_edge_litert", "ai_edge_quantizer", "keras", "nncf", "numpy", "onnx", "onnx_ir", "onnxruntime", "openvino",
@@ -14,7 +14,9 @@ _HEAVY = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((verb, "--help") for verb in _VERBS), ("targets",), ("doctor",)])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), *((verb, "--help") for verb in _VERBS), ("targets",), ("devices",), ("doctor",)]
+)
 def test_help_and_the_light_verbs_import_nothing_heavy(arguments):
     code = (
         "import sys\nsys.argv = ['edgekit', *sys.argv[1:]]\n"
