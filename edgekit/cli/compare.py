@@ -34,7 +34,7 @@ def _compare(
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
     from edgekit.cli.tables import print_rows, print_timings
-    from edgekit.pipeline.bench import compare
+    from edgekit.pipeline.compare import compare
 
     with progress_display():
         results = [compare(a, other, threads=threads or 1, max_seconds=max_seconds) for other in b]
