@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError
     from edgekit.core.recipe import Recipe, load_recipe
     from edgekit.ir.model import Model
-    from edgekit.pipeline.bench import bench, compare
+    from edgekit.pipeline.bench import bench
     from edgekit.pipeline.build import build
+    from edgekit.pipeline.compare import compare
     from edgekit.pipeline.inspect import inspect, load
     from edgekit.pipeline.targets import Target, list_targets, load_target
     from edgekit.pipeline.validate import validate
@@ -38,7 +39,7 @@ _HOMES = {
     "Target": "edgekit.pipeline.targets",
     "bench": "edgekit.pipeline.bench",
     "build": "edgekit.pipeline.build",
-    "compare": "edgekit.pipeline.bench",
+    "compare": "edgekit.pipeline.compare",
     "inspect": "edgekit.pipeline.inspect",
     "list_targets": "edgekit.pipeline.targets",
     "load": "edgekit.pipeline.inspect",

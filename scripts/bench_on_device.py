@@ -1567,7 +1567,7 @@ def facts() -> dict[str, Any]:
 
 
 def temporary_folder() -> str:
-    """$TMPDIR, else the first of the usual places that can be written; the folder that we were called in is the last."""
+    """$TMPDIR, else the first of the usual places that can be written; the folder that we were called in is last."""
     try:
         return tempfile.gettempdir()
     except FileNotFoundError as error:

@@ -12,11 +12,16 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from edgekit.core.types import Gate, Measurement, Metric
+    from edgekit.devices.fleet import Outcome
+    from edgekit.pipeline.compare import Comparison
     from edgekit.pipeline.validate import Validation
     from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport
     from edgekit.report.inspection import Fusion, Inspection, TargetFit
 
-__all__ = ["print_build", "print_inspection", "print_metrics", "print_rows", "print_timings", "print_validation"]
+__all__ = [
+    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_metrics", "print_rows",
+    "print_timings", "print_validation", "print_validations",
+]  # fmt: skip
 
 
 def print_build(report: BuildReport) -> None:
@@ -80,7 +85,9 @@ def print_validation(validation: Validation) -> None:
     """What held, then the metrics."""
     console, proof = _console(), validation.proof
     console.print(f"{escape(validation.artifact)}: every file is what the manifest says")
-    console.print(f"golden answers: {validation.golden_sqnr:.1f} dB on {escape(validation.measurement.where)}")
+    measured = validation.measurement
+    emulated = " (emulated)" if measured.kind == "emulated" else ""
+    console.print(f"golden answers: {validation.golden_sqnr:.1f} dB on {escape(measured.where)}{emulated}")
     console.print(
         f"precision: {proof.promised} promised; stored {escape(proof.storage)}, computed {escape(proof.compute)}"
     )
@@ -88,8 +95,26 @@ def print_validation(validation: Validation) -> None:
         print_metrics(validation.metrics)
     else:
         console.print("accuracy: not looked at; --data D judges it, and --model MODEL holds it against the original")
+    if validation.agreement:
+        console.print(f"answers as this host: {_agreement(validation.agreement)}")
     for gate in validation.gates:
         console.print(_gate(gate))
+
+
+def print_validations(rows: Iterable[tuple[str, Validation]]) -> None:
+    """One row a device, and the gates that it did not pass."""
+    header = ("device", "evidence", "runtime", "golden", "accuracy", "agrees with this host", "verdict")
+    cells, notes = [], []
+    for name, each in rows:
+        accuracy = _accuracy(each.metrics) if each.metrics else "not looked at"
+        measured, verdict = each.measurement, f"failed ({each.exit_code})" if each.exit_code else "as built"
+        golden = f"{each.golden_sqnr:.1f} dB"
+        agrees = _agreement(each.agreement)
+        cells.append((name, measured.kind, measured.runtime, golden, accuracy, agrees, verdict))
+        notes += [f"[dim]{escape(name)}:[/] {_gate(gate)}" for gate in each.gates if gate.passed is not True]
+    print_rows(header, cells)
+    for note in notes:
+        _console().print(note)
 
 
 def print_metrics(metrics: Sequence[Metric]) -> None:
@@ -101,16 +126,43 @@ def print_metrics(metrics: Sequence[Metric]) -> None:
     print_rows(("metric", "float", "artifact", "drop", "95 % interval", "unit", "n"), rows)
 
 
-def print_timings(rows: Iterable[tuple[str, Measurement]]) -> None:
-    """One row an artifact, in milliseconds."""
-    header = ("artifact", "p50 ms", "p90", "p99", "CPU", "first", "load", "threads", "runtime", "on")
-    cells = []
+def print_timings(rows: Iterable[tuple[str, Measurement]], title: str = "artifact") -> None:
+    """One row an artifact, or a device, in milliseconds; then why a run proves no latency."""
+    header = (title, "p50 ms", "p90", "p99", "CPU", "first", "load", "threads", "runtime", "on")
+    cells, notes = [], []
     for name, measured in rows:
         t = measured.timing
         times = (t.p50_ms, t.p90_ms, t.p99_ms, t.cpu_ms, t.first_ms, t.load_ms) if t else ()
-        shown = [f"{time:.3f}" for time in times] or [""] * 6
+        shown = [f"{time:.3f}" for time in times] or [f"{measured.kind}: no latency", *[""] * 5]
         cells.append((name, *shown, measured.threads, measured.runtime, measured.where))
+        notes += [f"{name}: invalid, proves no latency: {reason}" for reason in measured.invalid]
     print_rows(header, cells)
+    for note in notes:
+        _console().print(escape(note), style="yellow")
+
+
+def print_comparisons(rows: Iterable[tuple[str, Comparison]]) -> None:
+    """Of each: how long both took, and the verdict."""
+    for device, result in rows:
+        print_timings(zip((result.a, result.b), result.measurements, strict=True))
+        ratio = "" if result.ratio is None else f"{result.ratio:.3f}"
+        interval = "{:.3f} … {:.3f}".format(*result.ci95) if result.ci95 else ""
+        print_rows(
+            ("device", "A ÷ B in CPU time", "95 % interval", "rounds", "A is"),
+            [(device, ratio, interval, result.rounds, result.verdict)],
+        )
+        for note in result.notes:
+            _console().print(f"[yellow]{escape(result.verdict)}[/]: {escape(note)}")
+
+
+def print_failures(outcomes: Iterable[Outcome[Any]]) -> None:
+    """Of each device that gave no result: why, and what to do next."""
+    for outcome in outcomes:
+        if outcome.error:
+            _console().print(
+                f"[red]{escape(outcome.board.name)}[/]: {escape(outcome.error.cause)} ({escape(outcome.error.blame)})"
+                f"\n  next: {escape(outcome.error.remedy)}"
+            )
 
 
 def print_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -154,14 +206,17 @@ def _device_row(device: DeviceReport) -> tuple[str, ...]:
     if device.error:
         return (device.name, "", "", "", "", "", f"failed ({device.exit_code})")
     verdict = {True: "passed", False: f"failed ({device.exit_code})", None: "unproven"}[device.passed]
-    agreement = next((m for m in device.agreement if m.unit == "points"), None)
-    if agreement is not None:
-        alike = round(agreement.artifact / 100 * agreement.n)
-        agrees = f"{alike:,} of {agreement.n:,}"
-    else:
-        agrees = f"{device.golden_sqnr:.1f} dB" if device.golden_sqnr is not None else ""
+    agrees = _agreement(device.agreement) or ("" if device.golden_sqnr is None else f"{device.golden_sqnr:.1f} dB")
     speed = "no latency: emulated" if device.kind == "emulated" else _latency(device.latency, "")
     return (device.name, str(device.kind), device.runtime, _accuracy(device.metrics), agrees, speed, verdict)
+
+
+def _agreement(metrics: Sequence[Metric]) -> str:
+    """How many answers are those of this host, and how near all are to them."""
+    named = [(metric.name.partition(":")[0], metric) for metric in metrics]
+    counted = (f"{round(m.artifact / 100 * m.n):,} of {m.n:,}" for name, m in named if name == "agreement")
+    near = (f"{m.artifact:.1f} dB" for name, m in named if name in {"sqnr", "logits_sqnr"})
+    return ", ".join(each for each in (next(counted, ""), next(near, "")) if each)
 
 
 def _accuracy(metrics: Sequence[Metric]) -> str:
@@ -181,7 +236,7 @@ def _latency(latency: Latency | None, place: str) -> str:
     if latency is None:
         return ""
     ratio = f"speedup{place} {1 / latency.ratio:.2f}×, " if latency.ratio else ""
-    return f"{ratio}p50 {latency.p50_ms:.3f} ms{place}"
+    return f"{ratio}p50 {latency.p50_ms:.3f} ms{place}{' (invalid run)' if latency.invalid else ''}"
 
 
 def _notes(target: TargetReport) -> Iterable[str]:
@@ -196,6 +251,8 @@ def _notes(target: TargetReport) -> Iterable[str]:
         elif gate.resolved is False:
             yield f"{escape(gate.name)} passed by the estimate, not by its interval: {escape(gate.note)}"
     latency = target.latency or target.latency_at_host
+    for reason in latency.invalid if latency else ():
+        yield f"the run proves no latency: {escape(reason)}"
     if latency and latency.default_p50_ms and latency.float_p50_ms:
         yield (
             f"float runs {latency.float_p50_ms:.3f} ms at f32; {latency.default_p50_ms:.3f} ms"

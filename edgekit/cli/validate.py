@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.options import AsJson, Debug, Threads
+from edgekit.cli.options import AsJson, BoardsFile, Debug, Devices, Threads
 
 __all__ = ["register"]
 
-_HELP = """Check a target's folder: file digests, golden answers on this machine's runtime, and accuracy on DATA.
+_HELP = """Check a target's folder, here or on devices: file digests, golden answers, precisions, and accuracy on DATA.
+
+What a device answers is judged as it is, and held against this machine's answers too.
 
 \b
 Example:  edgekit validate build/digits-cnn/intel-cpu --data eval.npz
+
+\b
+Example:  edgekit validate build/digits-cnn/raspberry-pi-5 --data eval.npz --device ssh://pi@kitchen
 """
 
 
@@ -36,18 +41,29 @@ def _validate(
         str | None, typer.Option("--metric", metavar="MODULE:FUNCTION", help="The metric of the build, if it had one.")
     ] = None,
     max_drop: Annotated[float | None, typer.Option("--max-drop", help="Against --model.", show_default="1.0")] = None,
+    device: Devices = None,
+    boards: BoardsFile = None,
     threads: Threads = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
+    from edgekit.cli.boards import document, is_fleet, on_boards
     from edgekit.cli.display import print_json, progress_display
-    from edgekit.cli.tables import print_validation
-    from edgekit.pipeline.validate import validate
+    from edgekit.cli.tables import print_failures, print_validation, print_validations
+    from edgekit.devices.fleet import fleet_exit_code
+    from edgekit.pipeline.validate import examining
+    from edgekit.report.gates import combine
 
-    with progress_display():
-        validation = validate(artifact, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads or 1)
+    examined = examining(artifact, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads or 1)
+    with progress_display(), examined as examination:
+        outcomes = on_boards(device, boards, examination.on)
+    results = [outcome.result for outcome in outcomes if outcome.result]
+    code = combine((fleet_exit_code(outcomes), *(result.exit_code for result in results)))
     if as_json:
-        print_json(validation)
+        print_json(document(outcomes, lambda result: result, code))
+    elif is_fleet(outcomes):
+        print_validations([(outcome.board.name, outcome.result) for outcome in outcomes if outcome.result])
+        print_failures(outcomes)
     else:
-        print_validation(validation)
-    raise typer.Exit(validation.exit_code)
+        print_validation(results[0])
+    raise typer.Exit(code)

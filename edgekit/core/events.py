@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Event", "current_listener", "emit", "listening", "progress", "warn"]
+__all__ = ["Event", "current_listener", "emit", "listening", "progress", "stage", "warn"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,14 @@ def current_listener() -> Listener | None:
 def progress(text: str, fraction: float) -> None:
     """The current stage is `fraction` (0..1) done with `text`."""
     emit(Event("progress", text, fraction))
+
+
+@contextlib.contextmanager
+def stage(text: str) -> Iterator[None]:
+    """This block is a stage."""
+    emit(Event("stage", text))
+    yield
+    emit(Event("done", text))
 
 
 def warn(text: str) -> None:

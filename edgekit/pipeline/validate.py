@@ -1,21 +1,25 @@
-"""What `edgekit validate` answers: a folder's files, golden answers and accuracy, as they are now on this machine."""
+"""What `edgekit validate` answers: a folder's files, golden answers and accuracy, as they are now on a device."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekit.backends.base import load_backend
+from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.recipe import GateSection, Recipe
 from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, States, TensorSpec, from_json
 from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
+from edgekit.devices.base import Device
+from edgekit.devices.bench import LOCAL
 from edgekit.pipeline.folder import GOLDEN_NAME
 from edgekit.pipeline.measure import (
     MIN_GOLDEN_SQNR,
@@ -35,7 +39,7 @@ from edgekit.pipeline.store import Store, default_store
 from edgekit.pipeline.zoo import find_model
 from edgekit.report.gates import Evidence, judge, with_resolved
 
-__all__ = ["Validation", "validate"]
+__all__ = ["Examination", "Validation", "examining", "validate"]
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,23 @@ class Validation:
     """The state of an artifact.
 
     Attributes:
+        device: where it ran, as its URI.
         golden_sqnr: its answers to the golden samples against those of the build, in dB; of its worst output.
         proof: the precisions that it ran in here, against those that were promised.
         metrics: on the data; without the original model only what the artifact alone can show.
+        agreement: the device's answers to the data held against this host's; an agreement of 100 points is every one.
         gates: the accuracy gates, where the original model was given.
     """
 
     schema_version: int
     artifact: str
     target: str
+    device: str
     measurement: Measurement
     golden_sqnr: float
     proof: PrecisionProof
     metrics: tuple[Metric, ...]
+    agreement: tuple[Metric, ...]
     gates: tuple[Gate, ...]
     exit_code: int
 
@@ -68,8 +76,35 @@ def validate(
     metric: str | None = None,
     max_drop: float | None = None,
     threads: int = 1,
+    device: Device = LOCAL,
 ) -> Validation:
-    """Check an artifact on this machine: digests, golden answers, precisions, and accuracy where there is data.
+    """Check an artifact on a device: digests, golden answers, precisions, and accuracy where there is data.
+
+    Args:
+        path, data, model, metric, max_drop, threads: as `examining`.
+        device: where it runs.
+
+    Raises:
+        IntegrityError: a file is not what the manifest says, here or on the device.
+        BrokenPromiseError: the golden answers or the precisions are not those of the build.
+        InvalidInputError: the data does not fit, or `model` is not the one that the artifact was built from.
+        DeviceError: the device can't be reached.
+    """
+    with examining(path, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads) as examination:
+        return examination.on(device)
+
+
+@contextlib.contextmanager
+def examining(
+    path: str | Path,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    metric: str | None = None,
+    max_drop: float | None = None,
+    threads: int = 1,
+) -> Iterator[Examination]:
+    """An artifact with all that judges it, read and checked once, to be run on any number of devices.
 
     Args:
         path: a target's folder, or a file in it.
@@ -80,9 +115,7 @@ def validate(
         threads: threads of the runtime.
 
     Raises:
-        IntegrityError: a file is not what the manifest says.
-        BrokenPromiseError: the golden answers or the precisions are not those of the build.
-        InvalidInputError: the data does not fit, or `model` is not the one that the artifact was built from.
+        IntegrityError, InvalidInputError: as `validate`.
     """
     folder = artifact_folder(Path(path))
     manifest = read_manifest(folder)
@@ -99,27 +132,156 @@ def validate(
         if data is not None:
             section = recipe.data.model_copy(update={"data": None, "train": None, "eval": data, "none": False})
             judged = prepare_data(store, source, section, batch=_batch(artifact), seed=recipe.run.seed)
-        run = run_artifact(
-            store,
-            backend,
-            artifact,
-            source,
-            title="run the artifact",
+        yield Examination(
+            folder=folder,
+            target=target,
+            artifact=artifact,
+            source=source,
+            backend=backend,
+            recipe=recipe,
             golden=_golden_samples(Path(scratch), expected, artifact, source),
-            samples=Samples(judged.samples("report"), judged.entry.key) if judged else None,
+            expected=rearranged(_keyed(expected, "output:"), artifact.outputs, source.outputs),
+            data=judged,
+            reference=_reference(store, source, judged, recipe, model) if judged and model else None,
+            max_drop=max_drop,
             threads=threads,
-            timing=False,
+            store=store,
         )
-        sqnr = _check_golden(folder, run, rearranged(_keyed(expected, "output:"), artifact.outputs, source.outputs))
-        proof = backend.prove(artifact.plan, run.measurements[0].account)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """An artifact with all that judges it.
+
+    Attributes:
+        golden, expected: the golden samples, and the answers to them when it was built, by the Model's names.
+        data: what judges; None without.
+        reference: the original model's answers to it; None where it was not given.
+    """
+
+    folder: Path
+    target: str
+    artifact: Artifact
+    source: SourceModel
+    backend: Backend
+    recipe: Recipe
+    golden: Samples
+    expected: Arrays
+    data: Data | None
+    reference: Arrays | None
+    max_drop: float | None
+    threads: int
+    store: Store
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def on(self, device: Device) -> Validation:
+        """What the artifact shows on a device. Several devices may be asked at once.
+
+        Raises:
+            IntegrityError, BrokenPromiseError, DeviceError: as `validate`.
+        """
+        run = self._run(device)
+        sqnr = self._check_golden(run, device)
+        proof = self._prove(run, device)
+        agreement = () if device is LOCAL or self.data is None else self._agreement(run)
+        metrics, gates, code = self._judge(run)
+        return Validation(
+            schema_version=1,
+            artifact=str(self.folder),
+            target=self.target,
+            device=device.uri,
+            measurement=run.measurements[0],
+            golden_sqnr=sqnr,
+            proof=proof,
+            metrics=metrics,
+            agreement=agreement,
+            gates=gates,
+            exit_code=code,
+        )
+
+    def _run(self, device: Device) -> Run:
+        return run_artifact(
+            self.store,
+            self.backend,
+            self.artifact,
+            self.source,
+            title="run the artifact" if device is LOCAL else f"run the artifact · on {device.uri}",
+            golden=self.golden,
+            samples=Samples(self.data.samples("report"), self.data.entry.key) if self.data else None,
+            threads=self.threads,
+            timing=False,
+            device=device,
+        )
+
+    def _check_golden(self, run: Run, device: Device) -> float:
+        found = worst_sqnr(self.expected, run.golden[0])
+        if not found >= MIN_GOLDEN_SQNR:
+            raise BrokenPromiseError(
+                f"{self.folder} answers its golden samples otherwise than when it was built: {found:.1f} dB,"
+                f" at least {MIN_GOLDEN_SQNR:.0f} dB are due",
+                blame=f"{run.measurements[0].runtime} on {_place(device)}",
+                remedy=f"Try the runtime that the manifest names, or build for {_place(device)}.",
+            )
+        return found
+
+    def _prove(self, run: Run, device: Device) -> PrecisionProof:
+        proof = self.backend.prove(self.artifact.plan, run.measurements[0].account)
         if proof.violations:
             raise BrokenPromiseError(
-                f"{folder} should be {proof.promised} and ran otherwise: {'; '.join(proof.violations)}",
-                blame=f"{run.measurements[0].runtime} on this machine",
-                remedy="Try the runtime that the manifest names, or build for this machine.",
+                f"{self.folder} should be {proof.promised} and ran otherwise: {'; '.join(proof.violations)}",
+                blame=f"{run.measurements[0].runtime} on {_place(device)}",
+                remedy=f"Try the runtime that the manifest names, or build for {_place(device)}.",
             )
-        metrics, gates, code = _judge(store, source, run, judged, recipe, model, max_drop) if judged else ((), (), 0)
-    return Validation(1, str(folder), target, run.measurements[0], sqnr, proof, metrics, gates, code)
+        return proof
+
+    def _agreement(self, run: Run) -> tuple[Metric, ...]:
+        """The device's answers held against this host's, which runs the artifact once for all devices."""
+        with self._one_at_a_time:
+            here = self._run(LOCAL)
+        assert here.answers is not None
+        return self._evaluate(here.answers, run, None)
+
+    def _judge(self, run: Run) -> tuple[tuple[Metric, ...], tuple[Gate, ...], int]:
+        if self.data is None or run.answers is None:
+            return (), (), 0
+        file, samples = self.data.targets("report"), self.data.samples("report")
+        targets = load_arrays(file) if file else None
+        metrics = self._evaluate(
+            self.reference or run.answers,
+            run,
+            targets,
+            custom=self.recipe.data.metric,
+            echoed=None if targets else echoed(self.source, samples),
+        )
+        if self.reference is None:
+            # Beside itself nothing drops: what the truth says of the artifact is all that is left.
+            known = tuple(replace(each, float=None, drop=None, ci95=None) for each in metrics if each.float is not None)
+            return known, (), 0
+        gates, code = judge(GateSection(max_drop=self.max_drop), Evidence(metrics=metrics))
+        return with_resolved(metrics, gates), tuple(gate for gate in gates if gate.name != "min-speedup"), code
+
+    def _evaluate(self, before: Arrays, run: Run, targets: Arrays | None, **more: Any) -> tuple[Metric, ...]:
+        """The metrics of a run's answers beside others."""
+        source, measured = self.source, run.measurements[0]
+        assert run.answers is not None
+        return tuple(
+            evaluate(
+                unroll.judged(before, targets, source.states),
+                unroll.judged(run.answers, targets, source.states),
+                targets,
+                source.judged_outputs,
+                where=measured.where,
+                kind=measured.kind,
+                activations=source.activations,
+                steps=source.steps,
+                seed=self.recipe.run.seed,
+                **more,
+            )
+        )
+
+
+def _place(device: Device) -> str:
+    return "this machine" if device is LOCAL else device.uri
 
 
 def _batch(artifact: Artifact) -> int:
@@ -134,33 +296,6 @@ def _without_code(recipe: Recipe, metric: str | None) -> Recipe:
     return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"metric": metric})})
 
 
-def _judge(  # noqa: PLR0917 - all that a judgement needs, once
-    store: Store, source: SourceModel, run: Run, data: Data, recipe: Recipe, model: str | None, max_drop: float | None
-) -> tuple[tuple[Metric, ...], tuple[Gate, ...], int]:
-    assert run.answers is not None
-    reference = _reference(store, source, data, recipe, model) if model else run.answers
-    file = data.targets("report")
-    targets = load_arrays(file) if file else None
-    metrics = evaluate(
-        unroll.judged(reference, targets, source.states),
-        unroll.judged(run.answers, targets, source.states),
-        targets,
-        source.judged_outputs,
-        where=run.measurements[0].where,
-        custom=recipe.data.metric,
-        activations=source.activations,
-        echoed=None if targets else echoed(source, data.samples("report")),
-        steps=source.steps,
-        seed=recipe.run.seed,
-    )
-    if model is None:
-        # Beside itself nothing drops: what the truth says of the artifact is all that is left.
-        known = tuple(replace(each, float=None, drop=None, ci95=None) for each in metrics if each.float is not None)
-        return known, (), 0
-    gates, code = judge(GateSection(max_drop=max_drop), Evidence(metrics=tuple(metrics)))
-    return with_resolved(tuple(metrics), gates), tuple(gate for gate in gates if gate.name != "min-speedup"), code
-
-
 def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, model: str) -> Arrays:
     """The original model's answers, if `model` is the original."""
     original = import_source(default_store(), find_model(model).path, recipe.model, recipe.run.seed)
@@ -172,18 +307,6 @@ def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, mo
         )
     samples = Samples(data.samples("report"), data.entry.key)
     return load_arrays(run_reference(store, original, samples, "run the original model"))
-
-
-def _check_golden(folder: Path, run: Run, expected: Arrays) -> float:
-    found = worst_sqnr(expected, run.golden[0])
-    if not found >= MIN_GOLDEN_SQNR:
-        raise BrokenPromiseError(
-            f"{folder} answers its golden samples otherwise than when it was built: {found:.1f} dB,"
-            f" at least {MIN_GOLDEN_SQNR:.0f} dB are due",
-            blame=f"{run.measurements[0].runtime} on this machine",
-            remedy="Try the runtime that the manifest names, or build for this machine.",
-        )
-    return found
 
 
 def _golden_samples(scratch: Path, golden: Arrays, artifact: Artifact, source: SourceModel) -> Samples:

@@ -114,7 +114,7 @@ def _judged(
 
     Only the target's own clock and memory are held against gates; an emulated device proves the answers.
     """
-    timed, latency = showing.timed, _latency(target, showing)
+    timed, latency, memory = showing.timed, _latency(target, showing), target.target.memory_mib
     evidence = Evidence(metrics=showing.judgement.metrics, size_bytes=trial.artifact.size)
     if speaks:
         evidence = replace(
@@ -123,7 +123,9 @@ def _judged(
             ratio=1.0 if timed.ratio is None else timed.ratio,
             p90_ms=latency.p90_ms if latency else None,
             memory_bytes=timed.peak_bytes,
+            target_bytes=memory * 2**20 if memory else None,
             kind=timed.kind,
+            invalid=timed.invalid,
         )
     elif emulated:
         evidence = replace(evidence, kind=EvidenceKind.EMULATED)
@@ -146,6 +148,7 @@ def _latency(target: TargetJob, showing: Showing) -> Latency | None:
         p90_ms=timed.timing.p90_ms,
         p99_ms=timed.timing.p99_ms,
         ratio_wall_min=timed.ratio_wall_min,
+        invalid=timed.invalid,
         float_p50_ms=showing.baseline.timing.p50_ms if showing.baseline and showing.baseline.timing else None,
         default_p50_ms=showing.default.timing.p50_ms if showing.default and showing.default.timing else None,
     )

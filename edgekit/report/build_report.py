@@ -21,6 +21,7 @@ class Latency:
         float_p50_ms: the float artifact in the same run.
         default_p50_ms: the float artifact as the runtime would run it if it were told nothing (OpenVINO may choose
             bf16); None where the runtime has no such freedom.
+        invalid: why these figures prove nothing: the board throttled, its clock drifted.
     """
 
     kind: EvidenceKind
@@ -35,6 +36,7 @@ class Latency:
     ratio_wall_min: float | None
     float_p50_ms: float | None
     default_p50_ms: float | None
+    invalid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ MIN_OVER_CONSTANT = 3.0
 _ACCURACY_GATES = frozenset(
     {"max-drop", "min-agreement", "min-box-agreement", "min-class-agreement", "min-mask-agreement", "min-sqnr"}
 )
-_NOT_RUN = "the target's own device did not run it"
 
 
 class Limits(Protocol):
@@ -61,7 +60,7 @@ class Limits(Protocol):
 
     @property
     def max_memory_bytes(self) -> int | None:
-        """Peak growth through load and inference on the target's own device."""
+        """Peak growth through load and inference on the target's own device; all its memory where not asked."""
 
     @property
     def strict(self) -> bool:
@@ -85,7 +84,11 @@ class Evidence:
         p90_ms: wall time on the target's own device, or None.
         size_bytes: of the artifact's files.
         memory_bytes: on the target's own device, or None.
-        kind: how the target's own device answered, measured or emulated; None where only this host did.
+        kind: how the target's own device answered, measured or emulated; None where only this host did. Only what was
+            measured proves a time or memory.
+        target_bytes: the target's memory, or None where it isn't known.
+        invalid: why the run proves no latency: the board throttled, its clock drifted. A ratio stands that: both
+            artifacts met it, inference by inference.
     """
 
     metrics: tuple[Metric, ...] = ()
@@ -94,6 +97,13 @@ class Evidence:
     size_bytes: int | None = None
     memory_bytes: int | None = None
     kind: EvidenceKind | None = None
+    target_bytes: int | None = None
+    invalid: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> bool:
+        """Whether the target's own hardware ran it."""
+        return self.kind is EvidenceKind.MEASURED
 
 
 def judge(limits: Limits, evidence: Evidence) -> tuple[tuple[Gate, ...], int]:
@@ -237,24 +247,47 @@ def _value(metric: Metric) -> float:
 
 
 def _cost(limits: Limits, evidence: Evidence) -> list[Gate]:
-    """Speed, latency, size, memory. The first has a default; the others are there where they were asked for."""
-    asked = limits.min_speedup is not None
-    least = 1.0 if limits.min_speedup is None else limits.min_speedup
-    if evidence.ratio is None:
-        gates = [Gate("min-speedup", least, None, None, asked, note=_NOT_RUN)]
-    else:
-        fast = evidence.ratio * least <= 1 + SPEED_RESOLUTION
-        gates = [Gate("min-speedup", least, 1 / evidence.ratio, fast, asked)]
-    for name, most, value in (
-        ("max-latency", limits.max_latency_ms, evidence.p90_ms),
-        ("max-size", limits.max_size_bytes, evidence.size_bytes),
-        ("max-memory", limits.max_memory_bytes, evidence.memory_bytes),
-    ):
-        if most is not None and value is None:
-            gates.append(Gate(name, most, None, None, asked=True, note=_NOT_RUN))
-        elif most is not None and value is not None:
-            gates.append(Gate(name, most, value, value <= most, asked=True))
-    return gates
+    """Speed, latency, size, memory. Speed and memory have defaults; the others are there where they were asked for."""
+    p90 = evidence.p90_ms if evidence.measured and not evidence.invalid else None
+    grown = evidence.memory_bytes if evidence.measured else None
+    gates = [
+        _speed(limits.min_speedup, evidence),
+        _at_most("max-latency", limits.max_latency_ms, p90, _untimed(evidence)),
+        _at_most("max-size", limits.max_size_bytes, evidence.size_bytes, ""),
+        _at_most("max-memory", limits.max_memory_bytes, grown, _unmeasured(evidence)),
+    ]
+    if limits.max_memory_bytes is None and grown is not None:
+        gates.append(_at_most("max-memory", evidence.target_bytes, grown, "", asked=False))
+    return [gate for gate in gates if gate is not None]
+
+
+def _speed(least: float | None, evidence: Evidence) -> Gate:
+    asked, least = least is not None, 1.0 if least is None else least
+    if evidence.ratio is None or not evidence.measured:
+        return Gate("min-speedup", least, None, None, asked, note=_unmeasured(evidence))
+    fast = evidence.ratio * least <= 1 + SPEED_RESOLUTION
+    return Gate("min-speedup", least, 1 / evidence.ratio, fast, asked)
+
+
+def _at_most(name: str, most: float | None, value: float | None, unproven: str, *, asked: bool = True) -> Gate | None:
+    """The gate, where there is a limit; open, with the note `unproven`, where no figure was found."""
+    if most is None:
+        return None
+    if value is None:
+        return Gate(name, most, None, None, asked, note=unproven)
+    return Gate(name, most, value, value <= most, asked)
+
+
+def _unmeasured(evidence: Evidence) -> str:
+    """Why nothing of the target's own is known."""
+    if evidence.kind is EvidenceKind.EMULATED:
+        return "emulated: that proves answers, and no time or memory"
+    return "its device did not say" if evidence.measured else "the target's own device did not run it"
+
+
+def _untimed(evidence: Evidence) -> str:
+    """Why its clock proves nothing."""
+    return f"the run is invalid: {'; '.join(evidence.invalid)}" if evidence.invalid else _unmeasured(evidence)
 
 
 def _required(limits: Limits, evidence: Evidence) -> list[Gate]:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.devices import opening
 from edgekit.pipeline.targets import is_here, load_target
 from tests.acceptance.conftest import Build
+from tests.devices.here import SCHEMES
 
 _TARGETS = ("raspberry-pi-5", "intel-cpu")
 _SHARED_FILES = {"manifest.json", "report.json", "golden.npz", "preprocess.json", "example.py"}
@@ -150,3 +152,30 @@ def test_validate_accepts_the_folder_and_refuses_a_changed_one(built, tmp_path):
     done = subprocess.run([*command, changed], capture_output=True, text=True, check=False)
     assert done.returncode == 8
     assert "model.tflite" in done.stderr
+
+
+def test_validate_judges_what_a_device_answers_and_holds_it_against_this_host(built, edgekit, monkeypatch):
+    """On this machine under other names; real boards have tests of their own."""
+    name = Path(built["out"]).name
+    if name != "digits-cnn":
+        return
+    for scheme, device in SCHEMES.items():
+        monkeypatch.setitem(opening._SCHEMES, scheme, device)
+    folder, eval_data = Path(built["out"], "raspberry-pi-5"), Path(__file__).parents[2] / "models" / name / "eval.npz"
+    code, out, _ = edgekit("validate", folder, "--data", eval_data, "--device", "here://pi", "--json")
+    alone = json.loads(out)
+    assert (code, alone["device"], alone["metrics"][0]["n"]) == (0, "here://pi", 450)
+    agreement = next(metric for metric in alone["agreement"] if metric["name"] == "agreement")
+    assert (agreement["artifact"], agreement["n"]) == (100, 450)
+
+    devices = ("--device", "emulated://a76", "--device", "gone://cellar", "--device", "local")
+    code, out, _ = edgekit("validate", folder, "--data", eval_data, *devices, "--json")
+    document = json.loads(out)
+    emulated, gone, local = document["devices"]
+    assert code == document["exit_code"] == gone["exit_code"] == 6
+    assert {metric["kind"] for metric in emulated["answer"]["metrics"]} == {"emulated"}
+    assert local["answer"]["agreement"] == [], "this host needs no comparison with itself"
+    code, out, _ = edgekit("validate", folder, "--data", eval_data, *devices)
+    assert code == 6
+    assert "450 of 450" in out
+    assert "ping cellar" in out

@@ -69,7 +69,7 @@ def test_a_command_line_names_boards_by_name_or_uri_each_once(tmp_path: Path) ->
         roof,
         Board("adb://x", "adb://x"),
     )
-    with pytest.raises(UsageError, match="'attic' is neither a board of .* nor a device") as caught:
+    with pytest.raises(UsageError, match=r"'attic' is neither a board of .* nor a device") as caught:
         gather_boards(["attic"], file)
     assert "kitchen, on the roof" in caught.value.remedy
     with pytest.raises(UsageError, match="'attic' names no device"):

@@ -24,7 +24,8 @@ def evidence(**kwargs):
 
 UNRESOLVED = (top1(0.75, (0.25, 1.25)),)
 NO_BOARD = {"ratio": None, "p90_ms": None, "memory_bytes": None, "kind": None}
-EMULATED = {**NO_BOARD, "kind": EvidenceKind.EMULATED}
+EMULATED = {"kind": EvidenceKind.EMULATED}
+THROTTLED = {"invalid": ("the clock fell from 1.5 to 0.6 GHz",)}
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,51 @@ EMULATED = {**NO_BOARD, "kind": EvidenceKind.EMULATED}
         ({"require": "emulated"}, {}, 0, True),
         ({"require": "emulated"}, NO_BOARD, 12, None),
         ({"require": "emulated"}, {**EMULATED, "metrics": ()}, 12, None),
+        ({}, EMULATED, 0, True),
+        ({"min_speedup": 1}, EMULATED, 12, None),
+        ({"max_latency_ms": 20}, EMULATED, 12, None),
+        ({"max_memory_bytes": 9}, EMULATED, 12, None),
+        ({}, THROTTLED, 0, True),
+        ({}, {**THROTTLED, "ratio": 1.5}, 5, False),
+        ({"min_speedup": 1}, THROTTLED, 0, True),
+        ({"max_latency_ms": 20}, THROTTLED, 12, None),
+        ({"max_memory_bytes": 4999}, THROTTLED, 5, False),
+        ({"require": "measured"}, THROTTLED, 0, True),
+        ({"require": "measured", "max_latency_ms": 20}, THROTTLED, 12, None),
+        ({"require": "emulated"}, THROTTLED, 0, True),
+        ({}, {"target_bytes": 5000}, 0, True),
+        ({}, {"target_bytes": 4999}, 5, False),
+        ({"max_memory_bytes": 6000}, {"target_bytes": 4999}, 0, True),
+        ({}, {"target_bytes": 4999, **EMULATED}, 0, True),
+        ({}, {"target_bytes": 4999, **NO_BOARD}, 0, True),
     ],
 )
 def test_verdicts(limits, found, code, verdict):
     gates, exit_code = judge(GateSection(**limits), evidence(**found))
     assert exit_code == code, gates
     assert passed(gates, exit_code) is verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "word"), [(EMULATED, "emulated"), (THROTTLED, "the clock fell"), (NO_BOARD, "did not run it")]
+)
+def test_what_proves_no_latency_says_why(found, word):
+    gates, _ = judge(GateSection(max_latency_ms=20), evidence(**found))
+    latency = next(gate for gate in gates if gate.name == "max-latency")
+    assert latency.value is None
+    assert word in latency.note
+
+
+def test_an_emulated_run_proves_no_speed_whatever_ratio_is_at_hand():
+    gates, _ = judge(GateSection(), evidence(**EMULATED, ratio=0.5))
+    assert [(gate.name, gate.value) for gate in gates[1:]] == [("min-speedup", None)]
+
+
+def test_the_memory_of_a_target_that_ran_it_is_a_limit_that_nobody_has_to_ask_for():
+    gates, _ = judge(GateSection(), evidence(target_bytes=8000))
+    assert [(gate.limit, gate.value, gate.asked) for gate in gates if gate.name == "max-memory"] == [
+        (8000, 5000, False)
+    ]
 
 
 def test_an_open_verdict_names_the_sample_count_that_settles_it():
