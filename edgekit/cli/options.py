@@ -9,8 +9,7 @@ import typer
 
 __all__ = [
     "AsJson", "BoardsFile", "Color", "CustomObjects", "Debug", "Devices", "InputShape", "ModelArgument", "Normalize",
-    "Resize", "State",
-    "Threads", "TrustModel", "given", "input_shapes", "states",
+    "Resize", "State", "Threads", "TrustModel", "given", "input_shapes", "states",
 ]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
