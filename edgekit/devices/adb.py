@@ -27,6 +27,11 @@ _BROKEN_OFF = {0, 255}  # the client's exit code when a board goes while a comma
 
 # A state of a board, in adb's words → what it means, and what to do where the board is on USB, and on the network.
 _ALLOW = "Unlock its screen and allow USB debugging for this computer there; then run the same command again."
+_USB_RULES = (
+    "this user may not open the USB device of {0}",
+    "Run: sudo apt install android-sdk-platform-tools-common  and plug the board in again.",
+    "",
+)
 _TROUBLES = {
     "unauthorized": ("{0} has not allowed this computer to debug it", _ALLOW, _ALLOW),
     "authorizing": ("{0} has not yet allowed this computer to debug it", _ALLOW, _ALLOW),
@@ -40,11 +45,8 @@ _TROUBLES = {
         "Plug it in, and switch USB debugging on in its developer options. What is there: adb devices -l",
         "Check that it is on and listens (over USB: adb tcpip 5555), then run: adb connect {0}",
     ),
-    "no permissions": (
-        "this user may not open the USB device of {0}",
-        "Run: sudo apt install android-sdk-platform-tools-common  and plug the board in again.",
-        "",
-    ),
+    "no permissions": _USB_RULES,  # in the list; and as an error:
+    "insufficient permissions": _USB_RULES,
 }
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from edgekit.core import events
 from edgekit.core.errors import DeviceError, EdgekitError, MissingToolError, UsageError
-from edgekit.devices.adb import Attached, attached_boards, parse_uri
+from edgekit.devices.adb import Attached, attached_boards, out_of_reach, parse_uri
 from edgekit.devices.base import Device
 from edgekit.devices.bench import measure
 from edgekit.devices.fleet import gather_boards, run_fleet
@@ -237,6 +237,21 @@ def test_the_boards_that_adb_sees_are_listed_with_their_states(start: Start, adb
     assert seen[boards[0].serial] == Attached(boards[0].serial, "device", "Bench_Board")
     assert seen[boards[1].serial] == Attached(boards[1].serial, "unauthorized", "")
     assert seen[boards[2].serial].state == "offline"
+
+
+@pytest.mark.parametrize(
+    ("serial", "state", "words"),
+    [
+        ("R58M40", "no permissions (user in plugdev group; are your udev rules wrong?)", "platform-tools-common"),
+        ("R58M40", "offline", "Unplug it"),
+        ("10.0.0.7:5555", "offline", "adb disconnect 10.0.0.7:5555; adb connect 10.0.0.7:5555"),
+        ("R58M40", "recovery", "Unplug it"),
+    ],
+)
+def test_a_state_in_which_nothing_runs_comes_with_what_to_do(serial: str, state: str, words: str) -> None:
+    error = out_of_reach(serial, state)
+    assert serial in error.cause
+    assert words in error.remedy
 
 
 @pytest.mark.parametrize(
