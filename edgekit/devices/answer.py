@@ -10,7 +10,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
 from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Timing, to_json
 
-__all__ = ["DeviceFacts", "DeviceState", "parse_error", "parse_facts", "parse_measurements", "parse_state"]
+__all__ = [
+    "DeviceFacts",
+    "DeviceState",
+    "Inventory",
+    "Kept",
+    "parse_digests",
+    "parse_error",
+    "parse_facts",
+    "parse_inventory",
+    "parse_kept",
+    "parse_measurements",
+    "parse_state",
+]
 
 _P = TypeVar("_P", bound="_Part")
 
@@ -176,6 +188,34 @@ class DeviceFacts:
         return {key: value for key, value in facts.items() if key != "clock"}
 
 
+class _Temp(_Part):
+    free_bytes: int
+
+
+class Kept(_Part):
+    """What a keeper says when it has made its folder: where that is, on what device, and how much goes into it."""
+
+    folder: str
+    device: _Device
+    temp: _Temp
+
+
+class Inventory(_Part):
+    """What a keeper's folder holds: the SHA-256 of its files by name, and the room for more."""
+
+    digests: dict[str, str]
+    free_bytes: int
+
+
+class _Values(_Part):
+    digest: str
+
+
+class _Digests(_Part):
+    outputs: _Values | None
+    golden: tuple[_Values, ...]
+
+
 class _Error(_Part):
     error: str
     cause: str
@@ -192,6 +232,34 @@ def parse_facts(answer: Any) -> DeviceFacts:
     parsed = _parse(_Probe, answer)
     runtimes = tuple((each.name, each.version or "") for each in parsed.runtimes if each.error is None)
     return DeviceFacts(kind=parsed.kind, runtimes=runtimes, **dict(parsed.device))
+
+
+def parse_kept(answer: Any) -> Kept:
+    """What a keeper said of its folder and its device.
+
+    Raises:
+        DeviceError: as `parse_facts`.
+    """
+    return _parse(Kept, answer)
+
+
+def parse_inventory(answer: Any) -> Inventory:
+    """The script's answer to --inventory.
+
+    Raises:
+        DeviceError: as `parse_facts`.
+    """
+    return _parse(Inventory, answer)
+
+
+def parse_digests(answer: Any) -> tuple[str | None, tuple[str, ...]]:
+    """SHA-256 over the values of the answers to the inputs, and to the golden samples for each artifact.
+
+    Raises:
+        DeviceError: as `parse_facts`.
+    """
+    parsed = _parse(_Digests, answer)
+    return parsed.outputs.digest if parsed.outputs else None, tuple(values.digest for values in parsed.golden)
 
 
 def parse_measurements(answer: Any) -> list[Measurement]:

@@ -24,6 +24,7 @@ from edgekit.core.errors import DeviceError, EdgekitError, IntegrityError, Missi
 from edgekit.core.process import Finished, Limits, Running, repeatable_settings, run_limited
 from edgekit.core.resources import resource
 from edgekit.core.stopping import check_stopped
+from edgekit.devices.answer import Inventory, Kept, parse_error, parse_inventory, parse_kept
 from edgekit.devices.base import decode
 from edgekit.devices.transport import Transport
 
@@ -70,7 +71,7 @@ class BoardFolder:
 
     Attributes:
         path: where it is there.
-        facts: what the keeper said of the board.
+        kept: what the keeper said of it and of the board.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -93,9 +94,9 @@ class BoardFolder:
         )
         try:
             threading.Thread(target=self._feed, daemon=True).start()
-            self.facts: dict[str, Any] = self._await_ready()
-            self.path = str(self.facts["folder"])
-            self._free = int(self.facts["temp"]["free_bytes"])
+            self.kept = self._await_ready()
+            self.path = self.kept.folder
+            self._free = self.kept.temp.free_bytes
         except BaseException:
             self.end()
             raise
@@ -124,7 +125,7 @@ class BoardFolder:
                 events.progress(f"copying {local.name} to {self._transport.board}", done / len(lacking))
                 self._copy(name, local)
             inventory = self._inventory()
-            self._free, self._has = inventory["free_bytes"], inventory["digests"]
+            self._free, self._has = inventory.free_bytes, inventory.digests
             lacking = {name: file for name, file in lacking.items() if self._has.get(name) != file[1]}
         if lacking:
             local, digest = next(iter(lacking.values()))
@@ -192,7 +193,7 @@ class BoardFolder:
         if finished.returncode == 0:
             self._free -= size
         elif any(words in finished.stderr for words in _NO_ROOM):
-            raise self._no_room(local, self._inventory()["free_bytes"], f" ({_last_line(finished.stderr)})")
+            raise self._no_room(local, self._inventory().free_bytes, f" ({_last_line(finished.stderr)})")
         else:
             raise self._explain_copy(finished, f"copying {local.name} to {self._transport.board}", limits)
 
@@ -213,14 +214,12 @@ class BoardFolder:
         cause = f"{what} failed: {_last_line(finished.stderr) or f'exit code {finished.returncode}'}"
         return DeviceError(cause, blame=self._transport.board, remedy=f"See: {self._by_hand(f'df -h {self.path}')}")
 
-    def _inventory(self) -> dict[str, Any]:
-        """The script's account of the folder: "digests" of its files by name, and "free_bytes" beside them."""
+    def _inventory(self) -> Inventory:
         answer, finished = self.run(["--inventory", "--json"], limits=Limits(seconds=_ASK_SECONDS))
         if answer is None or "error" in answer:
-            told = answer["error"]["cause"] if answer else _last_line(finished.stderr)
-            cause = f"{self._transport.board} doesn't say what its folder holds: {told}"
+            cause = f"{self._transport.board} doesn't say what its folder holds: {_last_line(finished.stderr)}"
             raise DeviceError(cause, blame=self._transport.board, remedy="Run the same command again.")
-        return answer
+        return parse_inventory(answer)
 
     def _raise_fault(self, finished: Finished) -> None:
         """Raise what ended a command, if that was not of its own doing."""
@@ -253,7 +252,7 @@ class BoardFolder:
                 stdin.write(b"\n")
                 stdin.flush()
 
-    def _await_ready(self) -> dict[str, Any]:
+    def _await_ready(self) -> Kept:
         board, said = self._transport.board, list[str]()
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -269,10 +268,8 @@ class BoardFolder:
                 continue
             said.append(line)
             if _READY in line:
-                facts = decode([line.partition(_READY)[2]])
-                if facts and "folder" in facts:
-                    return dict(facts)
-            elif "waiting" in (decode([line]) or {}):
+                return parse_kept(decode([line.partition(_READY)[2]]))
+            if "waiting" in (decode([line]) or {}):
                 events.warn(f"{board} is in use by another run; waiting for it")
                 deadline = float("inf")
 
@@ -290,9 +287,9 @@ class BoardFolder:
             version = finished.stderr.partition(_TOO_OLD)[2].split()[0]
             cause = f"{self._transport.python} on {board} is Python {version}, and 3.8 is the oldest that works"
             return MissingToolError(cause, blame=board, remedy=self._transport.install_python())
-        answer = decode(said) or {}
-        if "error" in answer:
-            return DeviceError(f"{board}: {answer['error']['cause']}", blame=board, remedy=answer["error"]["remedy"])
+        error = parse_error(decode(said), board)
+        if error:
+            return DeviceError(f"{board}: {error.cause}", blame=board, remedy=error.remedy)
         told = _last_line(finished.stderr) or _last_line("".join(said)) or "nothing"
         cause = f"{self._transport.python} on {board} ended with exit code {finished.returncode}, and said: {told}"
         return DeviceError(cause, blame=board, remedy="Check that it starts there.")

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_files
-from edgekit.core.errors import DeviceError
+from edgekit.core.errors import DeviceError, EdgekitError, MissingToolError
 from edgekit.core.process import Limits, explain_death
 from edgekit.core.stopping import check_stopped
+from edgekit.devices.answer import parse_digests, parse_error
 from edgekit.devices.base import BenchRequest, relay, script_arguments
 from edgekit.devices.folder import BoardFolder, LostError, altered
 from edgekit.devices.transport import Transport
@@ -87,7 +88,7 @@ class RemoteDevice:
             self._abandon()
         if self._folder is None:
             self._folder = BoardFolder(self._transport)
-            away = self._folder.facts["device"]["clock"] - time.time()
+            away = self._folder.kept.device.clock - time.time()
             if abs(away) > _DAY_SECONDS:
                 told = f"{abs(away) / _DAY_SECONDS:.0f} days {'fast' if away > 0 else 'slow'}"
                 events.warn(f"the clock of {self._transport.board} is {told}; nothing here depends on it")
@@ -138,30 +139,30 @@ class RemoteDevice:
             if 128 < finished.returncode < 160:  # a shell's way to tell of a signal
                 finished = dataclasses.replace(finished, returncode=128 - finished.returncode)
             raise explain_death(finished, what=f"{what} on {self._transport.board}", limits=seconds, blame=blame)
-        if "error" in answer:
-            answer["error"] = self._as_boards(answer["error"], folder, request)
-        return answer
+        error = parse_error(answer, "your artifact")
+        return {"error": self._as_boards(error, folder, request).to_dict()} if error else answer
 
-    def _as_boards(self, error: dict[str, str], folder: BoardFolder, request: BenchRequest | None) -> dict[str, str]:
+    def _as_boards(self, error: EdgekitError, folder: BoardFolder, request: BenchRequest | None) -> EdgekitError:
         """The script's error, told by somebody who stands elsewhere."""
-        board = self._transport.board
-        if error["error"] == "MissingToolError" and request:
-            device = folder.facts["device"]
-            advice = advise_runtime(request.runtime, request.artifact, device["python"], device["machine"])
+        board, device = self._transport.board, folder.kept.device
+        if error.blame not in {"this device", "this machine"}:
+            return error
+        if isinstance(error, MissingToolError) and request:
+            advice = advise_runtime(request.runtime, request.artifact, device.python, device.machine)
             remedy = self._transport.install(advice.packages) if advice.packages else advice.why_none
-            return {**error, "blame": board, "remedy": remedy}
-        if error["blame"] in {"this device", "this machine"}:
-            return {**error, "error": "DeviceError", "blame": board, "cause": f"{board}: {error['cause']}"}
-        return error
+            return MissingToolError(f"{board}: {error.cause}", blame=board, remedy=remedy)
+        return DeviceError(f"{board}: {error.cause}", blame=board, remedy=error.remedy)
 
     def _fetch(self, folder: BoardFolder, request: BenchRequest, answer: dict[str, Any]) -> None:
+        outputs, golden = parse_digests(answer)
         wanted: list[tuple[str, Path, str]] = []
-        if request.inputs and request.outputs:
-            wanted.append((_OUTPUTS, request.outputs, answer["outputs"]["digest"]))
-        if request.golden and request.golden_outputs:
+        if request.outputs and outputs:
+            wanted.append((_OUTPUTS, request.outputs, outputs))
+        if request.golden_outputs:
+            names = [f"{index}.npz" for index in range(len(golden))]
             wanted += [
-                (f"{_GOLDEN}/{index}.npz", request.golden_outputs / f"{index}.npz", golden["digest"])
-                for index, golden in enumerate(answer["golden"])
+                (f"{_GOLDEN}/{name}", request.golden_outputs / name, digest)
+                for name, digest in zip(names, golden, strict=True)
             ]
         for name, local, digest in wanted:
             local.parent.mkdir(parents=True, exist_ok=True)

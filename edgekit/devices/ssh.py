@@ -130,7 +130,7 @@ class SshTransport:
         self._host = parts["host"].strip("[]")
         self._port = parts["port"]
         self._destination = f"{parts['user']}@{self._host}" if parts["user"] else self._host
-        self.board = self._destination
+        self.board = f"{self._destination}:{self._port}" if self._port else self._destination
         self._named_python = parts["python"] and python
         self.python = f"~/{shlex.quote(python[2:])}" if python.startswith("~/") else shlex.quote(python)
         self._socket: Path | None = None

@@ -78,7 +78,12 @@ class Board:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f"{getpass.getuser()}@127.0.0.1"
+        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
+
+    @property
+    def by_hand(self) -> str:
+        """How people log in."""
+        return f"ssh -p {self.port} {getpass.getuser()}@127.0.0.1"
 
     @property
     def tmp(self) -> Path:
@@ -190,7 +195,7 @@ class Board:
 @contextlib.contextmanager
 def running_board(folder: Path) -> Iterator[Board]:
     """A board in `folder`; the test is skipped where there can be none."""
-    board = Board(folder, _free_port(), _tools())
+    board = Board(folder, _free_port(), tools())
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "config").write_text(_CONFIG.format(folder=folder, port=board.port))
@@ -226,7 +231,7 @@ def client(boards: list[Board], folder: Path) -> Path:
     return folder
 
 
-def _tools() -> Path:
+def tools() -> Path:
     made = subprocess.run([ROOT / "scripts/test-tools"], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         pytest.skip(f"not on this machine: scripts/test-tools: {made.stderr.strip()}")
