@@ -14,7 +14,6 @@ import pytest
 from edgekit.core.resources import resource
 
 Array = np.ndarray[Any, Any]
-Answer = Callable[[Path, Path, str], dict[str, Array]]
 
 
 @pytest.fixture(scope="session")
@@ -29,17 +28,18 @@ def old_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str, Path, Path], dict[str, Array]]:
-    """Run a file with the bench script: (its Python, the runtime's module, the file, the samples) → the answers.
+def run_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Array]]:
+    """Run a file in a runtime with the bench script, and give its answers.
 
-    Raises:
-        AssertionError: the runtime refused; with what it said.
+    It takes the runtime's Python and module, the file, the samples, and "none" for no delegate; a runtime that refuses
+    is an AssertionError with what it said.
     """
 
-    def run(python: Path, runtime: str, file: Path, samples: Path) -> dict[str, Array]:
+    def run(python: Path, runtime: str, file: Path, samples: Path, delegate: str = "") -> dict[str, Array]:
         outputs = tmp_path_factory.mktemp("answers") / "answers.npz"
         script = resource("scripts/bench_on_device.py")
         command = [python, script, file, "--runtime", runtime, "--inputs", samples, "--outputs", outputs, "--no-timing"]
+        command += ["--delegate", delegate] if delegate else []
         finished = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
         assert finished.returncode == 0, finished.stderr
         with np.load(outputs) as answers:

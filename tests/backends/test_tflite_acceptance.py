@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -143,3 +144,26 @@ def test_visual_wake_words_agrees_in_int8(acceptance_data: Path, floats: Floats,
     assert min(same[wanted.argmax(1) == label].mean() for label in (0, 1)) >= 0.80
     assert logits_sqnr(wanted, found) >= 20
     assert artifact.size <= 0.40 * baseline.size
+
+
+@pytest.mark.parametrize(("name", "scale"), [("resnet", 1), ("vww", 255)])
+def test_tflite_runtime_gives_the_same_answers(  # noqa: PLR0917 - fixtures
+    name: str,
+    scale: float,
+    acceptance_data: Path,
+    floats: Floats,
+    old_python: Path,
+    run_in: Callable[..., dict[str, Array]],
+    tmp_path: Path,
+) -> None:
+    """Float ones with its XNNPACK, int8 ones with its own kernels, whose rounding LiteRT has without its delegate."""
+    model, baseline = floats(name)
+    (spec,) = model.inputs
+    pictures, _ = images(acceptance_data / "cifar10_jpeg_train20k.tar.gz", 200, spec.shape[1] or 0)
+    artifact = quantized(model, baseline, pictures / scale, tmp_path)
+    given: dict[str, Any] = {spec.name: pictures / scale}
+    np.savez(tmp_path / "x.npz", **given)
+    for each, delegate, tolerance in ((baseline, "", 1e-5), (artifact, "none", 0.02)):
+        (old,) = run_in(old_python, "tflite_runtime", each.path, tmp_path / "x.npz").values()
+        (new,) = run_in(Path(sys.executable), "ai_edge_litert", each.path, tmp_path / "x.npz", delegate).values()
+        np.testing.assert_allclose(old, new, atol=tolerance)

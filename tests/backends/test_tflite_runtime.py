@@ -29,7 +29,7 @@ from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model
 
 Array = np.ndarray[Any, Any]
-RunIn = Callable[[Path, str, Path, Path], dict[str, Array]]
+RunIn = Callable[..., dict[str, Array]]
 
 OLD = "tflite-runtime 2.14"
 FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
@@ -67,7 +67,8 @@ def test_the_table_says_what_the_runtime_takes(installed: tuple[str, Path], tmp_
     table = highest_versions(runtime)
     versions = {op: (table.get(op, 0), table.get(op, 0) + 1) for op in names}
     files = {f"{op}:{number}": file_of(op, number) for op, both in versions.items() for number in both if number}
-    np.savez(tmp_path / "files.npz", **{name: np.frombuffer(content, np.uint8) for name, content in files.items()})
+    arrays: dict[str, Any] = {name: np.frombuffer(content, np.uint8) for name, content in files.items()}
+    np.savez(tmp_path / "files.npz", **arrays)
     probe = Path(__file__).with_name("runtime_probe.py")
     command = [str(python), str(probe), str(tmp_path / "files.npz")]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -111,23 +112,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[QuantPlan, Ar
     return compile_all(model, folder / "train.npz", folder), folder / "eval.npz"
 
 
-@pytest.mark.parametrize(
-    ("plan", "tolerance"), [(FP32, 1e-5), (FP16, 1e-5), (INT8, 0.05)], ids=["fp32", "fp16", "int8"]
-)
+@pytest.mark.parametrize("plan", [FP32, FP16, INT8], ids=["fp32", "fp16", "int8"])
 def test_digits_have_the_same_answers_as_in_ai_edge_litert(
-    plan: QuantPlan,
-    tolerance: float,
-    digits: tuple[dict[QuantPlan, Artifact], Path],
-    old_python: Path,
-    run_in: RunIn,
+    plan: QuantPlan, digits: tuple[dict[QuantPlan, Artifact], Path], old_python: Path, run_in: RunIn
 ) -> None:
-    """In int8 a rounding more or less may meet an answer; its class stays."""
+    """In int8 the old one has no XNNPACK: without it the new one rounds as it does, but for depthwise convolutions."""
     artifacts, samples = digits
-    old = run_in(old_python, "tflite_runtime", artifacts[plan].path, samples)
-    new = run_in(Path(sys.executable), "ai_edge_litert", artifacts[plan].path, samples)
-    for name, answers in new.items():
-        np.testing.assert_allclose(old[name], answers, atol=tolerance)
-        assert (old[name].argmax(-1) != answers.argmax(-1)).sum() == 0
+    (old,) = run_in(old_python, "tflite_runtime", artifacts[plan].path, samples).values()
+    (new,) = run_in(Path(sys.executable), "ai_edge_litert", artifacts[plan].path, samples).values()
+    assert (old.argmax(-1) != new.argmax(-1)).sum() <= (plan == INT8)
+    if plan == INT8:
+        (new,) = run_in(Path(sys.executable), "ai_edge_litert", artifacts[plan].path, samples, "none").values()
+    np.testing.assert_allclose(old, new, atol=0.02 if plan == INT8 else 1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +157,22 @@ def test_what_the_runtime_has_in_float_alone_stays_float(
     step = np.ptp(wanted) / 255
     np.testing.assert_allclose(old, new, atol=2 * step)
     np.testing.assert_allclose(old, wanted, atol=10 * step)
+
+
+def test_a_sum_that_is_always_zero_does_not_end_the_runtime(old_python: Path, run_in: RunIn, tmp_path: Path) -> None:
+    """What Elu takes off its exponential, where no sample is negative."""
+    nodes = [
+        make_node("Elu", ["x"], ["e"], "elu", alpha=0.5),
+        make_node("MatMul", ["e", "w"], ["y"], "head"),
+    ]
+    rng = np.random.default_rng(0)
+    model = saved(nodes, {"w": rng.normal(size=(12, 4)).astype(np.float32)}, (12,), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=rng.uniform(0, 1, (64, 12)).astype(np.float32))
+    made = compile_all(model, tmp_path / "x.npz", tmp_path)
+    given, wanted = (
+        run_in(old_python, "tflite_runtime", made[plan].path, tmp_path / "x.npz")["y"] for plan in (INT8, FP32)
+    )
+    np.testing.assert_allclose(given, wanted, atol=0.02 * np.ptp(wanted))
 
 
 def test_a_target_that_names_no_runtime_gets_what_the_newest_takes(

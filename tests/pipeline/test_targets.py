@@ -12,7 +12,7 @@ from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Precision
 from edgekit.pipeline.targets import Target, is_here, list_targets, load_target
 
-SHIPPED = ("arm64-linux", "intel-cpu", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2w")
+SHIPPED = ("arm32-linux", "arm64-linux", "intel-cpu", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2w")
 BOARD = """description = "My board"
 backend = "tflite"
 architecture = "aarch64"
@@ -125,7 +125,7 @@ def on(monkeypatch: pytest.MonkeyPatch, *, architecture: str, board: str = "", v
             {"arm64-linux", "raspberry-pi-zero-2w"},
         ),
         ({"architecture": "aarch64", "vendor": "ARM"}, {"arm64-linux"}),
-        ({"architecture": "armv7l", "board": "Raspberry Pi 4 Model B Rev 1.4"}, set()),
+        ({"architecture": "armv7l", "board": "Raspberry Pi 4 Model B Rev 1.4"}, {"arm32-linux"}),
         ({"architecture": "x86_64", "vendor": "GenuineIntel"}, {"intel-cpu"}),
         ({"architecture": "x86_64", "vendor": "AuthenticAMD"}, set()),
     ],

@@ -21,6 +21,8 @@ __all__ = ["Ranges", "Samples", "calibrate"]
 Samples = Mapping[str, np.ndarray[Any, Any]]
 # {tensor name: {"min", "max"}}, as ai-edge-quantizer takes them.
 Ranges = dict[str, dict[str, np.ndarray[Any, Any]]]
+# Of a sum's result, as a part of the larger operand's; the kernels' own limit is 2⁻¹⁹ of the scale.
+_LEAST_RANGE = 2.0**-16
 
 
 def calibrate(content: bytes, samples: Samples) -> Ranges:
@@ -34,7 +36,8 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
         InvalidInputError: a tensor took a value that is not finite.
     """
     interpreter = _interpreter(content)
-    subgraph = flatbuffer.read(content).subgraphs[0]
+    file = flatbuffer.read(content)
+    subgraph = file.subgraphs[0]
     unread = _unread(subgraph)
     outputs = (index for operator in subgraph.operators for index in operator.outputs if index not in unread)
     computed = [*subgraph.inputs, *outputs]
@@ -59,6 +62,7 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
         )
     for index, source in unread.items():
         lows[index], highs[index] = lows.get(source, 0.0), highs.get(source, 0.0)
+    _keep_apart(file, lows, highs)
     return {
         subgraph.tensors[index].name.decode(): {
             "min": np.full((1, 1), lows[index], np.float32),
@@ -66,6 +70,19 @@ def calibrate(content: bytes, samples: Samples) -> Ranges:
         }
         for index in lows
     }
+
+
+def _keep_apart(file: Any, lows: dict[int, float], highs: dict[int, float]) -> None:
+    """Widen the range of sums that were always (nearly) zero: nothing of an int8 operand reaches such a range.
+
+    TensorFlow Lite's own kernels for them, those that run where XNNPACK doesn't, end the process at that.
+    """
+    subgraph = file.subgraphs[0]
+    for kind, operator in zip(flatbuffer.op_names(file), subgraph.operators, strict=True):
+        (result, *_), operands = operator.outputs, [index for index in operator.inputs if index in lows]
+        if kind in ("ADD", "SUB") and operands:
+            least = max(max(abs(lows[index]), abs(highs[index])) for index in operands) * _LEAST_RANGE
+            highs[result] = max(highs[result], lows[result] + least)
 
 
 def _unread(subgraph: Any) -> dict[int, int]:
