@@ -41,7 +41,7 @@ def answers(digits: Path, uri: str) -> np.ndarray:
     assert measurements[0].kind is (EvidenceKind.MEASURED if uri == "local" else EvidenceKind.EMULATED)
     assert (measurements[0].timing is None) == (uri != "local")  # an emulator has no speed
     (array,) = np.load(out).values()
-    return array
+    return np.asarray(array)
 
 
 @pytest.mark.usefixtures("emulated_arm")
