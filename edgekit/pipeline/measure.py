@@ -27,8 +27,9 @@ __all__ = [
     "run_reference", "worst_sqnr",
 ]  # fmt: skip
 
-# Kernels of other CPUs round some int8 outputs the other way; a wrong artifact is below 20 dB.
-MIN_GOLDEN_SQNR = 30.0
+# An int8 network comes out at 23 dB and more in another runtime's kernels, which round otherwise; one that is wrong, at
+# less than 10. What lies between is for the accuracy gate to judge.
+MIN_GOLDEN_SQNR = 20.0
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 _GOLDEN_DIR = "golden"
