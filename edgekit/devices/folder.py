@@ -98,7 +98,7 @@ class BoardFolder:
             self.path = self.kept.folder
             self._free = self.kept.temp.free_bytes
         except BaseException:
-            self.end()
+            self.end(seconds=0)  # what has begun there ends with the connection
             raise
 
     @property

@@ -137,6 +137,7 @@ class SshTransport:
 
     def hold(self, line: str) -> Sequence[str]:
         """As `Transport.hold`; the other commands go through this one's connection."""
+        self.close()  # a connection that broke off may have left its socket
         self._socket = _place_for_socket()
         return self._ssh(line, sharing="yes")
 

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.core.errors import MissingToolError
 from edgekit.devices.sysroot import find_sysroot
 from tests.acceptance.conftest import Build
 from tests.devices.sshd import Board, client, running_board
 
 
 @pytest.fixture
-def board(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
-    try:
-        sysroot = find_sysroot("aarch64")
-    except MissingToolError as error:
-        pytest.skip(f"not on this machine: {error.cause}. {error.remedy}")
+def board(
+    emulated_arm: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Board]:
+    sysroot = find_sysroot("aarch64")
     settings = [f"{name}={value}" for name, value in sysroot.environment("cortex-a76", None, {}).items()]
     with running_board(tmp_path_factory.mktemp("pi")) as board:
         monkeypatch.setenv("PATH", f"{client([board], tmp_path_factory.mktemp('ssh'))}:{os.environ['PATH']}")
@@ -42,4 +40,4 @@ def test_a_build_is_judged_by_what_the_board_answered(board: Board, build: Build
     assert agreement["n"] == 450
     assert agreement["artifact"] >= 100 * 449 / 450
     assert board.left() == []
-    assert board.processes() == []
+    assert board.still_running() == []

@@ -172,12 +172,21 @@ class Board:
         """How many connections there were since the last reset."""
         return (self.folder / "sshd.log").read_text().count("Accepted publickey")
 
-    def processes(self) -> list[int]:
-        """What the sessions run, and the clients of it, after a moment for what is about to end."""
-        until = time.monotonic() + 10
+    def processes(self, word: str = "") -> list[int]:
+        """What the sessions run, and the clients of it; only those with this word on their command line."""
         session, client = f"TMPDIR={self.tmp}\0", f"\0-p\0{self.port}\0--\0"
+        return [
+            pid
+            for pid in _pids()
+            if (session in _about(pid, "environ") or client in _about(pid, "cmdline"))
+            and (not word or f"\0{word}\0" in _about(pid, "cmdline"))
+        ]
+
+    def still_running(self) -> list[int]:
+        """`processes`, after a moment for what is about to end."""
+        until = time.monotonic() + 10
         while True:
-            found = [pid for pid in _pids() if session in _about(pid, "environ") or client in _about(pid, "cmdline")]
+            found = self.processes()
             if not found or time.monotonic() > until:
                 return found
             time.sleep(0.05)

@@ -58,7 +58,7 @@ def board(sshd: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield sshd
     sshd.start()
     assert sshd.left() == []
-    assert sshd.processes() == []
+    assert sshd.still_running() == []
 
 
 @pytest.fixture
@@ -410,8 +410,8 @@ def test_a_connection_that_breaks_once_is_made_again(board: Board, device: Devic
 
 def test_a_keeper_that_is_killed_is_replaced(board: Board, device: Device) -> None:
     measure(MODEL, device=device, **SHORT)
-    (keeper,) = board.tmp.glob("edgekit-*/keeper")
-    os.kill(int(keeper.read_text()), signal.SIGKILL)
+    (keeper,) = board.processes("--keep")
+    os.kill(keeper, signal.SIGKILL)
     measure(MODEL, device=device, **SHORT)
 
 
@@ -429,7 +429,7 @@ def test_a_run_that_takes_too_long_is_ended_there(board: Board, device: Device) 
     with pytest.raises(InvalidInputError, match=f"on {board.name} took longer than 3 s"):
         measure(MODEL, device=device, limits=Limits(seconds=3), **LONG)
     assert board.left() == []
-    assert board.processes() == []
+    assert board.still_running() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -459,7 +459,7 @@ finally:
         process.send_signal(number)
         process.stdout.read()
         assert board.left() == []
-        assert board.processes() == []
+        assert board.still_running() == []
         assert list(Path(sockets).glob("*/*")) == []
 
 
