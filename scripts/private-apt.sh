@@ -76,7 +76,7 @@ need_debian() {
 mirror_of() {
   local wanted=$1 release suite uri='' main='' security=''
   while IFS= read -r release; do
-    # 'http://deb.debian.org/debian/dists/bookworm/InRelease' file size
+    # 'MIRROR/dists/SUITE/InRelease' file size
     [[ $release =~ ^\'(.*)/dists/(.*)/InRelease\' ]] || continue
     uri=${BASH_REMATCH[1]} suite=${BASH_REMATCH[2]}
     case $suite in
