@@ -132,6 +132,7 @@ class Artifact:
         digest: SHA-256 over the files' contents, in order.
         plan: the precisions that were promised.
         runtime_options: what the runtime must be told so that it runs as promised (`--option` of the bench script).
+        device_runtime: module of the runtime that its device has; "" for the first that is found there.
         min_runtime: the oldest runtime that loads it, like "ai-edge-litert 1.0", or "" when not known.
         inputs, outputs: what the artifact itself takes and gives, in the Model's order, with static shapes. Where its
             layout differs from the Model's, `permutation` of the two layouts says how data gets from one to the other.
@@ -143,6 +144,7 @@ class Artifact:
     digest: str
     plan: QuantPlan
     runtime_options: Options = ()
+    device_runtime: str = ""
     min_runtime: str = ""
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()

@@ -26,7 +26,8 @@ class Runnable:
         name: what the user called it.
         path: the file that the runtime opens.
         options: runtime options.
-        runtime: the runtime's module; by the file's suffix if None.
+        runtime: the runtime's module on this machine; by the file's suffix if None.
+        device_runtime: the same on a device.
         digest: SHA-256 that the manifest gives, for the device to check; None without a manifest.
     """
 
@@ -35,6 +36,11 @@ class Runnable:
     options: Options = ()
     runtime: str | None = None
     digest: str | None = None
+    device_runtime: str | None = None
+
+    def runtime_on(self, device: Device) -> str | None:
+        """The runtime's module on that device; by the file's suffix if None."""
+        return self.runtime if device is LOCAL else self.device_runtime
 
 
 def bench(
@@ -54,7 +60,7 @@ def bench(
             artifact.path,
             device=device,
             options=artifact.options,
-            runtime=artifact.runtime,
+            runtime=artifact.runtime_on(device),
             threads=threads,
             max_seconds=max_seconds,
             digest=artifact.digest,
@@ -75,7 +81,12 @@ def find_runnable(path: Path) -> Runnable:
             artifact = manifest["artifact"]
             options = tuple((key, value) for key, value in artifact["runtime_options"])
             return Runnable(
-                str(folder), folder / artifact["files"][0], options, artifact["runtime"], artifact["digest"]
+                str(folder),
+                folder / artifact["files"][0],
+                options,
+                artifact["runtime"],
+                artifact["digest"],
+                artifact.get("device_runtime") or None,
             )
     if path.suffix.lower() not in _SUFFIXES:
         raise InvalidInputError(

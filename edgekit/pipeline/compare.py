@@ -210,7 +210,7 @@ def _run(ours: Runnable, other: Runnable, device: Device, threads: int, max_seco
         device=device,
         options=ours.options,
         against=[(other.path, other.options)],
-        runtime=ours.runtime or other.runtime,
+        runtime=ours.runtime_on(device) or other.runtime_on(device),
         threads=threads,
         repeats=1,
         runs=RUNS,

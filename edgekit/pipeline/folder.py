@@ -101,6 +101,7 @@ def _manifest(
             "float_bytes": report.float_bytes,
             "runtime": target.backend.runtime,
             "runtime_options": to_json(artifact.runtime_options),
+            "device_runtime": artifact.device_runtime,
             "min_runtime": artifact.min_runtime,
             "inputs": to_json(_inputs(target, artifact)),
             "outputs": to_json(_outputs(target, artifact)),

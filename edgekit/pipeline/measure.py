@@ -135,7 +135,7 @@ def run_artifact(
             golden=golden.path,
             golden_outputs=folder / _GOLDEN_DIR,
             states=artifact.states,
-            runtime=backend.runtime,
+            runtime=backend.runtime if device is LOCAL else artifact.device_runtime or None,
             threads=threads,
             timing=timing,
             blame="edgekit",
@@ -144,6 +144,7 @@ def run_artifact(
 
     inputs = {
         "artifact": artifact.digest,
+        "runtime": artifact.device_runtime,
         "options": artifact.runtime_options,
         "states": artifact.states,
         "against": [(other.digest, options) for other, options in against],

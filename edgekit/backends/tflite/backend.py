@@ -136,6 +136,7 @@ def _write(
         files=(path,),
         digest=digest_file(path),
         plan=request.plan,
+        device_runtime=_runtime(request).partition(" ")[0].replace("-", "_"),
         min_runtime=oldest,
         inputs=inputs,
         outputs=outputs,
