@@ -11,6 +11,7 @@ from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UsageError, from_system
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.data.function import load_function
+from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.devices.fleet import Board, Outcome, gather_boards, run_fleet
@@ -124,10 +125,10 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
     return report
 
 
-def _clock(target: Target, asked: Sequence[Asked]) -> tuple[Device, bool]:
-    """The device whose timings a choice goes by, and whether they speak for the target."""
-    measured = next((each for each in asked if each.speaks), None)
-    return (open_device(measured.board.device), True) if measured else (LOCAL, is_here(target))
+def _clock(target: Target, asked: Sequence[Asked]) -> tuple[Device, DeviceFacts | None, bool]:
+    """The device whose timings a choice goes by, what it is, and whether they speak for the target."""
+    own = next((each for each in asked if each.speaks), None)
+    return (open_device(own.board.device), own.facts, True) if own else (LOCAL, None, is_here(target))
 
 
 def _show_on_boards(
@@ -139,7 +140,7 @@ def _show_on_boards(
     def work(board: Board, device: Device) -> Showing:
         facts = answering[board.device].facts
         assert facts is not None
-        return target.show_on(trial, device, facts.kind)
+        return target.show_on(trial, device, facts)
 
     found = iter(run_fleet([each.board for each in answering.values()], work))
     return tuple(

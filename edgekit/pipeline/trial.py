@@ -19,6 +19,7 @@ from edgekit.core.types import (
     QuantPlan,
 )
 from edgekit.data.metrics import confusions, evaluate
+from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.pipeline.job import Job, whole
@@ -91,7 +92,7 @@ class TargetJob:
     """One target of a build.
 
     Attributes:
-        clock: the device whose timings a choice goes by.
+        clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
     """
 
@@ -99,6 +100,7 @@ class TargetJob:
     target: Target
     backend: Backend
     clock: Device = LOCAL
+    clock_facts: DeviceFacts | None = None
     speaks: bool = False
 
     @cached_property
@@ -127,6 +129,7 @@ class TargetJob:
             against=self._against(artifact),
             threads=job.recipe.run.threads,
             device=self.clock,
+            facts=self.clock_facts,
         )
         proof = self._prove(artifact, run.measurements[0])
         self._check_float(run, 0 if plain else 1)
@@ -150,23 +153,23 @@ class TargetJob:
             judgement = self._judge(run, "report")
         return Showing(judgement, trial.timed, trial.baseline, trial.default)
 
-    def show_on(self, trial: Trial, device: Device, kind: EvidenceKind) -> Showing:
+    def show_on(self, trial: Trial, device: Device, facts: DeviceFacts) -> Showing:
         """The same on a device, from its answers; and how these agree with the ones of this host.
 
         Args:
             trial: the chosen one.
             device: another one than this host.
-            kind: what its evidence is; an emulated one gets an excerpt of the split.
+            facts: what it said of itself; an emulated one gets an excerpt of the split.
 
         Raises:
             BrokenPromiseError: it ran in another precision there, or answers the golden samples otherwise than here.
         """
         job, split = self.job, "report"
-        emulated = kind is EvidenceKind.EMULATED
+        emulated = facts.kind is EvidenceKind.EMULATED
         if split in job.data.splits and emulated:
             split = job.excerpt(split, _EMULATED_SAMPLES)
         clocked = device.uri == self.clock.uri  # the choice went by its timings already
-        there = self._run(trial, device, split, timing=not (emulated or clocked))
+        there = self._run(trial, device, split, facts=facts, timing=not (emulated or clocked))
         here = self._run(trial, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
         measured = (trial.timed, trial.baseline, trial.default)
@@ -180,7 +183,9 @@ class TargetJob:
             golden_sqnr=_check_golden(here, there, device),
         )
 
-    def _run(self, trial: Trial, device: Device, split: str, *, timing: bool = False) -> Run:
+    def _run(
+        self, trial: Trial, device: Device, split: str, *, facts: DeviceFacts | None = None, timing: bool = False
+    ) -> Run:
         """The chosen artifact's answers to a split, if there is one; timed beside the float artifact if asked."""
         job = self.job
         return run_artifact(
@@ -195,6 +200,7 @@ class TargetJob:
             threads=job.recipe.run.threads,
             timing=timing,
             device=device,
+            facts=facts,
         )
 
     def _against(self, artifact: Artifact) -> list[tuple[Artifact, Options]]:
