@@ -152,7 +152,7 @@ def print_comparisons(rows: Iterable[tuple[str, Comparison]]) -> None:
             [(device, ratio, interval, result.rounds, result.verdict)],
         )
         for note in result.notes:
-            _console().print(f"[yellow]{escape(result.verdict)}[/]: {escape(note)}")
+            _console().print(f"[yellow]note[/]: {escape(note)}")
 
 
 def print_failures(outcomes: Iterable[Outcome[Any]]) -> None:

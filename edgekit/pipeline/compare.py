@@ -63,8 +63,8 @@ class Comparison:
         ratio_wall_min: of the wall-time minima over all inferences, as a cross-check.
         verdict: said of A: "faster" or "slower" (by more than 2 %), "the same" (within 2 %), or "not resolved".
         rounds: how many the figures rest on.
-        notes: why it is not resolved.
-        measurements: of A and of B, over the inferences of these rounds.
+        notes: why it is not resolved, and what the script doubts of its runs.
+        measurements: of A and of B, over the inferences of all rounds.
     """
 
     a: str
@@ -90,7 +90,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Process:
-    """A and B as one process ran them, in whichever order, and why that does not count, if it doesn't."""
+    """A and B as one process ran them, in whichever order, and why the script calls that run invalid, if it does."""
 
     a: _Run
     b: _Run
@@ -110,10 +110,6 @@ class _Round:
     @property
     def log_ratio(self) -> float:
         return statistics.fmean(process.log_ratio for process in self.processes)
-
-    @property
-    def invalid(self) -> tuple[str, ...]:
-        return tuple(reason for process in self.processes for reason in process.invalid)
 
 
 def compare(
@@ -177,9 +173,7 @@ def _compare(a: Runnable, b: Runnable, device: Device, threads: int, max_seconds
         events.progress("timing", min(1.0, (time.monotonic() - began) / max_seconds))
         return process
 
-    while not narrow_enough(_log_ratios(_valid(rounds))) and _in_time(
-        len(rounds), time.monotonic() - began, max_seconds
-    ):
+    while not narrow_enough(_log_ratios(rounds)) and _in_time(len(rounds), time.monotonic() - began, max_seconds):
         forward = run(a, b)
         if untimed := [each.measurement for each in (forward.a, forward.b) if each.measurement.timing is None]:
             note = f"{untimed[0].kind}: no latency"
@@ -224,10 +218,6 @@ def _run(ours: Runnable, other: Runnable, device: Device, threads: int, max_seco
     return _Process(runs[0], runs[1], measurements[0].invalid)
 
 
-def _valid(rounds: Sequence[_Round]) -> list[_Round]:
-    return [each for each in rounds if not each.invalid]
-
-
 def _log_ratios(rounds: Sequence[_Round]) -> list[float]:
     return [each.log_ratio for each in rounds]
 
@@ -243,20 +233,25 @@ def _in_time(done: int, elapsed: float, max_seconds: float) -> bool:
 
 
 def _conclude(a: str, b: str, device: str, rounds: Sequence[_Round]) -> Comparison:
-    """What the rounds say: the valid ones alone, if there are enough for an interval."""
-    valid = _valid(rounds)
-    proves = len(valid) >= MIN_ROUNDS
-    counted = valid if proves else rounds
-    ratio, interval = ratio_interval(_log_ratios(counted))
-    said = verdict(interval) if proves and interval else _NOT_RESOLVED
-    processes = [process for each in counted for process in each.processes]
+    """What the rounds say; nothing where the script calls most of the processes invalid.
+
+    A single invalid one counts, since both artifacts met whatever it was, inference by inference; most of them are a
+    device that is not fit to measure on.
+    """
+    ratio, interval = ratio_interval(_log_ratios(rounds))
+    assert interval is not None
+    processes = [process for each in rounds for process in each.processes]
+    doubtful = [process for process in processes if process.invalid]
+    fit = len(doubtful) <= len(processes) / 2
+    said = verdict(interval) if fit else _NOT_RESOLVED
     runs_a, runs_b = [process.a for process in processes], [process.b for process in processes]
-    wall_min = min(run.wall.min() for run in runs_a) / min(run.wall.min() for run in runs_b)
-    first = replace(_pooled(runs_a), ratio=ratio, ratio_wall_min=float(wall_min))
-    notes = () if said != _NOT_RESOLVED else _why(interval) if proves and interval else _reasons(rounds)
-    return Comparison(
-        a, b, device, ratio, interval, float(wall_min), said, len(counted), notes, (first, _pooled(runs_b))
-    )
+    wall_min = float(min(run.wall.min() for run in runs_a) / min(run.wall.min() for run in runs_b))
+    first = replace(_pooled(runs_a), ratio=ratio, ratio_wall_min=wall_min)
+    reasons = dict.fromkeys(reason for process in doubtful for reason in process.invalid)
+    notes = [f"{len(doubtful)} of {len(processes)} runs invalid: {'; '.join(reasons)}"] if doubtful else []
+    notes += [_why(interval)] if said == _NOT_RESOLVED and fit else []
+    measurements = (first, _pooled(runs_b))
+    return Comparison(a, b, device, ratio, interval, wall_min, said, len(rounds), tuple(notes), measurements)
 
 
 def _pooled(runs: Sequence[_Run]) -> Measurement:
@@ -274,15 +269,12 @@ def _pooled(runs: Sequence[_Run]) -> Measurement:
         load_ms=statistics.median(timing.load_ms for timing in timings),
         runs=len(wall),
     )
-    return replace(runs[0].measurement, timing=timing, ratio=None, ratio_wall_min=None)
+    invalid = tuple(dict.fromkeys(reason for run in runs for reason in run.measurement.invalid))
+    return replace(runs[0].measurement, timing=timing, ratio=None, ratio_wall_min=None, invalid=invalid)
 
 
-def _why(interval: Interval) -> tuple[str, ...]:
+def _why(interval: Interval) -> str:
     half = _half_width(interval)
     if half <= PRECISION:
-        return (f"the difference is close to {SPEED_RESOLUTION:.0%}, the smallest that counts",)
-    return (f"±{half:.1%} is too wide: give it more time with --max-seconds, or a quieter machine",)
-
-
-def _reasons(rounds: Sequence[_Round]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"invalid run: {reason}" for each in rounds for reason in each.invalid))
+        return f"the difference is close to {SPEED_RESOLUTION:.0%}, the smallest that counts"
+    return f"±{half:.1%} is too wide: give it more time with --max-seconds, or a quieter machine"
