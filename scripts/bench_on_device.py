@@ -1402,7 +1402,7 @@ def ratio(first: Timing | None, other: Timing | None) -> dict[str, float] | None
 
 CLOCK_DRIFT = 0.1  # of the frequency
 TREND_DRIFT = 0.15  # of the CPU time
-TREND_PARTS = 5
+TREND_PARTS = 6
 
 
 def doubts(timed: Timed) -> list[str]:
@@ -1443,10 +1443,13 @@ def throttling_doubts(seen: Sequence[dict[str, Any] | None]) -> list[str]:
 
 
 def trend(times: Sequence[float]) -> float:
-    """How much a series rises, relatively, by the medians of five parts of it; 0 unless each step goes the same way."""
+    """How much a series rises, relatively, by the medians of parts of it; 0 unless each step goes the same way.
+
+    The first part does not count: a busy machine's scheduler has yet to give the process its place.
+    """
     if len(times) < 10 * TREND_PARTS:
         return 0.0
-    medians = [float(np.median(part)) for part in np.array_split(np.array(times), TREND_PARTS)]
+    medians = [float(np.median(part)) for part in np.array_split(np.array(times), TREND_PARTS)[1:]]
     steps = {sign(after - before) for before, after in zip(medians, medians[1:])}
     return medians[-1] / max(medians[0], 1e-9) - 1 if len(steps) == 1 else 0.0
 

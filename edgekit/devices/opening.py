@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from edgekit.core.errors import UsageError
 from edgekit.devices.adb import open_adb
@@ -11,7 +12,7 @@ from edgekit.devices.bench import LOCAL
 from edgekit.devices.qemu import QemuDevice
 from edgekit.devices.ssh import open_ssh
 
-__all__ = ["open_device"]
+__all__ = ["open_device", "using"]
 
 # Scheme → what opens the whole URI.
 _SCHEMES: dict[str, Callable[[str], Device]] = {"adb": open_adb, "qemu": QemuDevice, "ssh": open_ssh}
@@ -33,3 +34,20 @@ def open_device(uri: str) -> Device:
             remedy=f"Give local{''.join(f', {known}://…' for known in _SCHEMES)}. Help: edgekit devices --help",
         )
     return _SCHEMES[scheme](uri)
+
+
+@contextlib.contextmanager
+def using(device: Device | str) -> Iterator[Device]:
+    """A device, or the one that a URI names, which is closed afterwards.
+
+    Raises:
+        UsageError: as `open_device`.
+    """
+    if not isinstance(device, str):
+        yield device
+        return
+    opened = open_device(device)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -11,6 +11,7 @@ from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Measurement, Options
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL, measure
+from edgekit.devices.opening import using
 from edgekit.pipeline.output import MANIFEST_NAME, artifact_folder, read_manifest, reading_manifest
 
 __all__ = ["Runnable", "bench", "find_runnable"]
@@ -44,23 +45,23 @@ class Runnable:
 
 
 def bench(
-    path: str | Path, *, device: Device = LOCAL, threads: int = 1, max_seconds: float = 20.0
+    path: str | Path, *, device: Device | str = LOCAL, threads: int = 1, max_seconds: float = 20.0
 ) -> tuple[Measurement, dict[str, Any]]:
     """Time an artifact on a device, and return the bench script's whole answer too.
 
     Args:
         path: a target's folder, or any file that a runtime opens.
-        device: where.
+        device: where; a URI will do.
         threads: threads of the runtime.
         max_seconds: the timing ends then.
     """
     artifact = find_runnable(Path(path))
-    with events.stage(f"time {artifact.name}"):
+    with events.stage(f"time {artifact.name}"), using(device) as there:
         measurements, answer = measure(
             artifact.path,
-            device=device,
+            device=there,
             options=artifact.options,
-            runtime=artifact.runtime_on(device),
+            runtime=artifact.runtime_on(there),
             threads=threads,
             max_seconds=max_seconds,
             digest=artifact.digest,

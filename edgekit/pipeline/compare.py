@@ -34,6 +34,7 @@ from edgekit.core.types import Measurement, Timing
 from edgekit.data.metrics.intervals import Interval, paired_mean
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL, measure
+from edgekit.devices.opening import using
 from edgekit.pipeline.bench import Runnable, find_runnable
 from edgekit.report.gates import SPEED_RESOLUTION
 
@@ -113,13 +114,13 @@ class _Round:
 
 
 def compare(
-    first: str | Path, second: str | Path, *, device: Device = LOCAL, threads: int = 1, max_seconds: float = 60.0
+    first: str | Path, second: str | Path, *, device: Device | str = LOCAL, threads: int = 1, max_seconds: float = 60.0
 ) -> Comparison:
     """Time artifact A, `first`, against B, `second`, and say whether the difference is real.
 
     Args:
         first, second: targets' folders, or files that one runtime opens.
-        device: where.
+        device: where; a URI will do.
         threads: threads of the runtime.
         max_seconds: no round begins that would end later, but for the first four.
 
@@ -133,8 +134,8 @@ def compare(
             blame="the command line",
             remedy="Compare artifacts of one runtime; time each alone with: edgekit bench ARTIFACT",
         )
-    with events.stage(f"compare {a.name} with {b.name}"):
-        return _compare(a, b, device, threads, max_seconds)
+    with events.stage(f"compare {a.name} with {b.name}"), using(device) as there:
+        return _compare(a, b, there, threads, max_seconds)
 
 
 def ratio_interval(log_ratios: Sequence[float]) -> tuple[float, Interval | None]:

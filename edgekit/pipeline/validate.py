@@ -20,6 +20,7 @@ from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
+from edgekit.devices.opening import using
 from edgekit.pipeline.folder import GOLDEN_NAME
 from edgekit.pipeline.measure import (
     MIN_GOLDEN_SQNR,
@@ -76,13 +77,13 @@ def validate(
     metric: str | None = None,
     max_drop: float | None = None,
     threads: int = 1,
-    device: Device = LOCAL,
+    device: Device | str = LOCAL,
 ) -> Validation:
     """Check an artifact on a device: digests, golden answers, precisions, and accuracy where there is data.
 
     Args:
         path, data, model, metric, max_drop, threads: as `examining`.
-        device: where it runs.
+        device: where it runs; a URI will do.
 
     Raises:
         IntegrityError: a file is not what the manifest says, here or on the device.
@@ -90,8 +91,9 @@ def validate(
         InvalidInputError: the data does not fit, or `model` is not the one that the artifact was built from.
         DeviceError: the device can't be reached.
     """
-    with examining(path, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads) as examination:
-        return examination.on(device)
+    asked = examining(path, data=data, model=model, metric=metric, max_drop=max_drop, threads=threads)
+    with asked as examination, using(device) as there:
+        return examination.on(there)
 
 
 @contextlib.contextmanager
