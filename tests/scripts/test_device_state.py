@@ -266,7 +266,7 @@ WARMER = np.linspace(1, 1.4, 500)
         ([CAME, CAME], [], ""),
         ([WENT, WENT], [], ""),
         ([WARMER, STEADY], [], ""),  # that is the artifact's own affair
-        ([WARMER, WARMER], [], "the CPU time of an inference went steadily by +3"),
+        ([WARMER, WARMER], [], "the CPU time of an inference went steadily by +2"),
         ([1 / WARMER], [], "the CPU time of an inference went steadily by -2"),
         ([WARMER, WARMER], [2_400_000_000] * 6, ""),  # the kernel knows better
         ([STEADY], [2_400_000_000, 2_390_000_000, 2_350_000_000], ""),
