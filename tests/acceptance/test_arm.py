@@ -77,7 +77,7 @@ def _classes(model: Path, samples: Path, *devices: str) -> list[np.ndarray]:
         assert measurement.kind is (EvidenceKind.MEASURED if uri == "local" else EvidenceKind.EMULATED)
         (scores,) = np.load(out).values()
         assert scores.shape == (len(np.load(samples)["x"]), 10)
-        return scores.argmax(axis=1)
+        return np.asarray(scores.argmax(axis=1))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(run, devices))
