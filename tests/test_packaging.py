@@ -69,12 +69,27 @@ def test_targets_come_along_and_are_found(installed: Installed) -> None:
     assert {f"{target['name']}.toml" for target in shown["targets"]} == TARGETS
 
 
-@pytest.mark.parametrize("name", ["targets", "models/digits-cnn/edgekit.toml", "scripts/bench_on_device.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["targets", "models/digits-cnn/edgekit.toml", "scripts/bench_on_device.py", "scripts/arm-sysroot"],
+)
 def test_resources_are_read_from_the_environment_not_from_the_checkout(installed: Installed, name: str) -> None:
     code = f"from edgekit.core.resources import resource; print(resource({name!r}))"
     path = Path(installed.run("python", "-c", code).strip())
     assert path.exists()
     assert path.is_relative_to(installed.folder)
+
+
+def test_the_script_of_the_emulated_boards_comes_with_what_it_reads_and_can_be_run(installed: Installed) -> None:
+    code = "from edgekit.devices.opening import open_device; open_device('qemu://cortex-a53').probe()"
+    command = [str(installed.folder / "bin" / "python"), "-c", code]
+    environment = {**os.environ, "EDGEKIT_ARM_SYSROOT": str(installed.folder / "none"), "PYTHONPATH": ""}
+    failed = subprocess.run(command, cwd=installed.folder, env=environment, check=False, capture_output=True, text=True)
+    assert "MissingToolError: the emulated aarch64 board isn't made yet" in failed.stderr
+    script = installed.run(
+        "python", "-c", "from edgekit.core.resources import resource; print(resource('scripts/arm-sysroot'))"
+    )
+    assert os.access(script.strip(), os.X_OK)
 
 
 @pytest.mark.parametrize("model", ["digits-cnn", "digits-mlp"])

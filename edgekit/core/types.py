@@ -247,6 +247,7 @@ class Measurement:
         account: the runtime's own account of precisions.
         invalid: why the run proves no latency, as the script says: the board throttled, its clock drifted.
         delegation: what the runtime handed on, and to whom.
+        instructions: that one inference executes, counted by an emulator; None where none was asked to.
     """
 
     kind: EvidenceKind
@@ -260,6 +261,7 @@ class Measurement:
     account: Account
     invalid: tuple[str, ...] = ()
     delegation: Delegation | None = None
+    instructions: int | None = None
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ class _Artifact(_Part):
     delegate: _Delegate
     account: _Account
     ratio: _Ratio | None
+    instructions: int | None = None  # the device's addition: no script counts its own
 
 
 class _Runtime(_Part):
@@ -287,6 +288,7 @@ def parse_measurements(answer: Any) -> list[Measurement]:
             account=_account(item.account),
             invalid=parsed.invalid,
             delegation=Delegation(item.delegate.asked, tuple(item.delegate.applied.items()), item.delegate.nodes),
+            instructions=item.instructions,
         )
         for index, item in enumerate(parsed.artifacts)
     ]

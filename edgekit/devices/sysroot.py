@@ -26,11 +26,13 @@ class Sysroot:
         qemu: qemu-user's program, which stands in front of an ARM program's command line.
         root: the userland: an ARM Debian with Python.
         sites: folders of Python packages, by the runtime that each is for; the first is the usual one.
+        counter: the folder of what counts instructions, if it is made.
     """
 
     qemu: Path
     root: Path
     sites: Mapping[str, Path]
+    counter: Path | None
 
     @property
     def python(self) -> tuple[str, str]:
@@ -87,5 +89,6 @@ def find_sysroot(architecture: str) -> Sysroot:
             remedy=f"Run: {script if os.access(script, os.X_OK) else f'bash {script}'} {architecture}",
         )
     places = dict(line.split("=", 1) for line in found.stdout.splitlines())
-    qemu, root = Path(places.pop("qemu")), Path(places.pop("root"))
-    return Sysroot(qemu, root, {name: Path(place) for name, place in places.items()})
+    qemu, root, counter = Path(places.pop("qemu")), Path(places.pop("root")), places.pop("counter", None)
+    sites = {name: Path(place) for name, place in places.items()}
+    return Sysroot(qemu, root, sites, Path(counter) if counter else None)

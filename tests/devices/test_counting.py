@@ -1,0 +1,47 @@
+"""Instructions of an inference, counted by a real plugin in a real qemu."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgekit.devices.bench import measure
+from edgekit.devices.opening import open_device
+from edgekit.devices.sysroot import find_sysroot
+
+MODEL = Path(__file__).parents[2] / "models" / "digits-cnn" / "digits-cnn.onnx"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "arm-sysroot"
+
+
+@pytest.fixture
+def counting(emulated_arm: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An emulated board with a counter, beside the user's, which need have none."""
+    if shutil.which("cc") is None:
+        pytest.skip("not on this machine: a C compiler")
+    board = find_sysroot("aarch64")
+    for layer in (board.qemu.parent, board.root, *board.sites.values()):
+        (tmp_path / layer.name).symlink_to(layer)
+    monkeypatch.setenv("EDGEKIT_ARM_SYSROOT", str(tmp_path))
+    subprocess.run([SCRIPT, "--count", "aarch64"], check=True)
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_count_repeats_and_knows_one_cpus_kernels_from_anothers() -> None:
+    def count(cpu: str) -> list[int | None]:
+        measurements, _ = measure(MODEL, against=[(MODEL, ())], device=open_device(f"qemu://{cpu}"))
+        return [measurement.instructions for measurement in measurements]
+
+    first, again = count("cortex-a76"), count("cortex-a76")
+    # 1.1 million products, four to a vector instruction, and what stands around them.
+    assert all(each is not None and 300_000 < each < 5_000_000 for each in first)
+    assert again == pytest.approx(first, rel=3e-5)
+    assert count("cortex-a53")[0] != pytest.approx(first[0], rel=1e-2)
+
+
+@pytest.mark.usefixtures("emulated_arm")
+def test_this_machine_counts_nothing() -> None:
+    (measurement,), _ = measure(MODEL, timing=False)
+    assert measurement.instructions is None
