@@ -69,7 +69,7 @@ class _CountingCpu(LocalDevice):
         plugin = f"{counter / 'count_instructions.so'},out={self.folder / 'counts'}"
         return [str(counter / Path(qemu).name), "-U", "LD_LIBRARY_PATH", "-plugin", plugin, python]
 
-    def _environment(self, threads: int) -> Mapping[str, str]:  # noqa: ARG002 - it is settled already
+    def _environment(self, threads: int, runtime: str | None) -> Mapping[str, str]:  # noqa: ARG002 - it is settled already
         return {**self.environment, "LD_LIBRARY_PATH": str(self._counter / "lib"), "QEMU_LD_PREFIX": str(self.folder)}
 
     @property

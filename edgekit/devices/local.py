@@ -22,7 +22,7 @@ class LocalDevice:
         """As `Device.bench`."""
         return self._run(
             script_arguments(request),
-            request.threads,
+            self._environment(request.threads, request.runtime),
             what=f"running {request.artifact.name}",
             blame=blame,
             limits=limits,
@@ -30,7 +30,8 @@ class LocalDevice:
 
     def probe(self) -> Any:
         """As `Device.probe`."""
-        return self._run(["--probe", "--json"], 1, what="probing", blame="edgekit", limits=Limits(seconds=120.0))
+        environment, limits = self._environment(1, None), Limits(seconds=120.0)
+        return self._run(["--probe", "--json"], environment, what="probing", blame="edgekit", limits=limits)
 
     def close(self) -> None:
         """Nothing was put anywhere."""
@@ -39,15 +40,18 @@ class LocalDevice:
         """The program and arguments in front of the script."""
         return [sys.executable]
 
-    def _environment(self, threads: int) -> Mapping[str, str]:
+    def _environment(self, threads: int, runtime: str | None) -> Mapping[str, str]:  # noqa: ARG002 - an emulated one's
+        """What the script runs in, so that it finds `runtime`."""
         return repeatable_environment(threads)
 
-    def _run(self, arguments: Sequence[str], threads: int, *, what: str, blame: str, limits: Limits) -> Any:
+    def _run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, what: str, blame: str, limits: Limits
+    ) -> Any:
         lines: list[str] = []
         finished = run_limited(
             [*self._interpreter(), str(resource("scripts/bench_on_device.py")), *arguments],
             limits=limits,
-            env=self._environment(threads),
+            env=environment,
             on_line=lines.append,
             on_error_line=relay,
         )

@@ -18,10 +18,10 @@ from edgekit.devices.counting import count_instructions
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.sysroot import Sysroot, find_sysroot
 
-__all__ = ["QemuDevice"]
+__all__ = ["CPUS", "QemuDevice"]
 
 # By the name in the URI: the architecture of the userland, and qemu's name for the CPU.
-_CPUS = {
+CPUS = {
     "cortex-a53": ("aarch64", "cortex-a53"),
     "cortex-a72": ("aarch64", "cortex-a72"),
     "cortex-a76": ("aarch64", "cortex-a76"),
@@ -41,19 +41,19 @@ class QemuDevice(LocalDevice):
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.uri = uri
         self._runtime = query.pop("runtime", None)
-        if parts.scheme != "qemu" or parts.netloc not in _CPUS or parts.path.strip("/") or query:
+        if parts.scheme != "qemu" or parts.netloc not in CPUS or parts.path.strip("/") or query:
             raise UsageError(
                 f"{uri!r} names no emulated CPU",
                 blame="the device's URI",
-                remedy=f"Give {', '.join(f'qemu://{cpu}' for cpu in _CPUS)}, with ?runtime=NAME behind it or not.",
+                remedy=f"Give {', '.join(f'qemu://{cpu}' for cpu in CPUS)}, with ?runtime=NAME behind it or not.",
             )
-        self._architecture, self._cpu = _CPUS[parts.netloc]
+        self._architecture, self._cpu = CPUS[parts.netloc]
 
     def bench(self, request: BenchRequest, *, blame: str, limits: Limits) -> Any:
         """As `Device.bench`; with the instructions of an inference, where the sysroot can count them."""
         answer = super().bench(request, blame=blame, limits=limits)
         if self._sysroot.counter and "error" not in answer:
-            environment = self._environment(request.threads)
+            environment = self._environment(request.threads, request.runtime)
             counts = count_instructions(request, self._sysroot, environment, blame=blame, limits=limits)
             for artifact, count in zip(answer["artifacts"], counts, strict=True):
                 artifact["instructions"] = count
@@ -66,5 +66,5 @@ class QemuDevice(LocalDevice):
     def _interpreter(self) -> Sequence[str]:
         return self._sysroot.python
 
-    def _environment(self, threads: int) -> Mapping[str, str]:
-        return self._sysroot.environment(self._cpu, self._runtime, repeatable_environment(threads))
+    def _environment(self, threads: int, runtime: str | None) -> Mapping[str, str]:
+        return self._sysroot.environment(self._cpu, self._runtime or runtime, repeatable_environment(threads))
