@@ -28,17 +28,27 @@ def counting(emulated_arm: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     subprocess.run([SCRIPT, "--count", "aarch64"], check=True)
 
 
-@pytest.mark.usefixtures("counting")
-def test_a_count_repeats_and_knows_one_cpus_kernels_from_anothers() -> None:
-    def count(cpu: str) -> list[int | None]:
-        measurements, _ = measure(MODEL, against=[(MODEL, ())], device=open_device(f"qemu://{cpu}"))
-        return [measurement.instructions for measurement in measurements]
+def count(model: Path, cpu: str) -> list[int | None]:
+    measurements, _ = measure(model, against=[(model, ())], device=open_device(f"qemu://{cpu}"))
+    return [measurement.instructions for measurement in measurements]
 
-    first, again = count("cortex-a76"), count("cortex-a76")
+
+@pytest.mark.usefixtures("counting")
+def test_a_count_repeats() -> None:
+    first, again = count(MODEL, "cortex-a76"), count(MODEL, "cortex-a76")
     # 1.1 million products, four to a vector instruction, and what stands around them.
     assert all(each is not None and 300_000 < each < 5_000_000 for each in first)
     assert again == pytest.approx(first, rel=3e-5)
-    assert count("cortex-a53")[0] != pytest.approx(first[0], rel=1e-2)
+
+
+@pytest.mark.acceptance
+@pytest.mark.usefixtures("counting")
+def test_dot_products_save_most_instructions_of_an_int8_network(acceptance_data: Path) -> None:
+    model = acceptance_data / "mlperf_tiny_models" / "pretrainedResnet_quant.tflite"
+    (old, _), (new, _) = count(model, "cortex-a53"), count(model, "cortex-a76")
+    assert old is not None
+    assert new is not None
+    assert 0.2 < new / old < 0.5
 
 
 @pytest.mark.usefixtures("emulated_arm")
