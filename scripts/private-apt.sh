@@ -5,9 +5,10 @@
 #
 #   private_apt APT amd64 bookworm                         once: an apt for that architecture, in the folder APT
 #   unpack_packages APT DESTINATION openssh-server adb     those, with what they depend on
+#   unpack_only APT DESTINATION libc6 libstdc++6           those alone
 #
-# For the machine's own architecture, what is installed already counts as there and is not unpacked again. A package may
-# name its suite: qemu-user/bookworm-backports.
+# For the machine's own architecture, what is installed already counts as there, and is no dependency that is unpacked. A
+# package may name its suite: qemu-user/bookworm-backports. EDGEKIT_DEBIAN_MIRROR names another mirror than the system's.
 
 # private_apt FOLDER ARCHITECTURE SUITE...: sets it up, and reads the suites' lists of packages
 private_apt() {
@@ -56,12 +57,25 @@ CONF
 
 # unpack_packages FOLDER DESTINATION PACKAGE[/SUITE]...
 unpack_packages() {
-  local folder=$1 destination=$2 package
+  local folder=$1 destination=$2
   shift 2
   run_apt "$folder" install --yes --download-only --reinstall "$@"
-  mkdir -p "$destination"
-  for package in "$folder"/archives/*.deb; do
-    dpkg-deb --extract "$package" "$destination"
+  unpack_archives "$folder" "$destination"
+}
+
+# unpack_only FOLDER DESTINATION PACKAGE[/SUITE]...
+unpack_only() {
+  local folder=$1 destination=$2
+  shift 2
+  (cd "$folder/archives" && run_apt "$folder" download "$@")
+  unpack_archives "$folder" "$destination"
+}
+
+unpack_archives() {
+  local package
+  mkdir -p "$2"
+  for package in "$1"/archives/*.deb; do
+    dpkg-deb --extract "$package" "$2"
   done
 }
 
@@ -74,22 +88,21 @@ need_debian() {
 
 # The mirror of a suite: the one from which the system gets Debian itself, which has the next suites beside it.
 mirror_of() {
-  local wanted=$1 release suite uri='' main='' security=''
+  local wanted=$1 release suite uri='' main=${EDGEKIT_DEBIAN_MIRROR:-} security=''
   while IFS= read -r release; do
     # 'MIRROR/dists/SUITE/InRelease' file size
     [[ $release =~ ^\'(.*)/dists/(.*)/InRelease\' ]] || continue
     uri=${BASH_REMATCH[1]} suite=${BASH_REMATCH[2]}
     case $suite in
       *-security) security=$uri ;;
-      *-updates) main=$uri ;; # no third party has that
-      "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")") main=${main:-$uri} ;;
+      bullseye | bookworm | trixie | forky | duke | sid | *stable | testing) main=${main:-$uri} ;;
     esac
   done < <(apt-get update --print-uris 2>/dev/null)
   case $wanted in
     *-security) uri=$security ;;
     *) uri=$main ;;
   esac
-  [[ -n $uri ]] || fail 10 "apt on this machine names no mirror of Debian's $wanted: see /etc/apt/sources.list.d"
+  [[ -n $uri ]] || fail 10 "apt on this machine names no mirror of Debian's $wanted. Name one: export EDGEKIT_DEBIAN_MIRROR=http://…/debian"
   echo "$uri"
 }
 
@@ -106,6 +119,6 @@ run_apt() {
   if ! LC_ALL=C apt-get --config-file "$folder/apt.conf" --quiet --option APT::Update::Error-Mode=any "$@" \
     >"$folder/log" 2>&1; then
     grep -E '^(E|W|Err)' "$folder/log" >&2 || tail -n 5 "$folder/log" >&2
-    fail 10 "apt could not get what is needed (above). Its mirror comes from the system's own configuration."
+    fail 10 "apt could not get what is needed (above). Its mirror is the system's own, or the one in EDGEKIT_DEBIAN_MIRROR."
   fi
 }

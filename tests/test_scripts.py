@@ -28,6 +28,7 @@ SHELL_SCRIPTS = [
     "scripts/lock",
     "scripts/environment.sh",
     "scripts/side-environment",
+    "scripts/arm-sysroot",
     "scripts/private-apt.sh",
     "scripts/test-tools",
     ".ci/run",

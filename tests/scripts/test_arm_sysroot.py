@@ -66,7 +66,7 @@ def test_killed_half_way_it_goes_on_and_made_it_needs_no_network(tmp_path: Path)
 def test_a_missing_program_is_named(program: str, tmp_path: Path) -> None:
     done = run(home=tmp_path / "arm", PATH=path_without(tmp_path / "bin", program))
     assert done.returncode == 10
-    assert f"the program {program} is missing" in done.stderr
+    assert f"{program} is missing" in done.stderr
     assert layers(tmp_path / "arm") == {}
 
 
@@ -80,7 +80,7 @@ def test_without_a_mirror_of_debian_it_says_how_to_name_one(tmp_path: Path) -> N
 def test_a_mirror_out_of_reach_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
     done = run(home=tmp_path / "arm", EDGEKIT_DEBIAN_MIRROR="http://127.0.0.1:9/debian")
     assert done.returncode == 10
-    assert "apt could not download" in done.stderr
+    assert "apt could not get what is needed" in done.stderr
     assert [path.name for path in (tmp_path / "arm").iterdir()] == ["lock"]
 
 
