@@ -106,6 +106,8 @@ def _versions() -> Mapping[str, Mapping[str, int]]:
 def _needs(file: Any) -> Iterator[_Need]:
     from ai_edge_litert.schema_py_generated import TensorType
 
+    from edgekit.formats.tflite import flatbuffer  # imports numpy, which a list of targets does without
+
     for place, subgraph in enumerate(file.subgraphs):
         for op, operator in zip(flatbuffer.op_names(file, place), subgraph.operators, strict=True):
             given = [subgraph.tensors[index] for index in operator.outputs]
@@ -120,8 +122,6 @@ def _needs(file: Any) -> Iterator[_Need]:
 
 def _first(need: _Need) -> int | None:
     """The place of the oldest runtime that takes it; None where no known one does."""
-    from edgekit.formats.tflite import flatbuffer  # imports numpy, which a list of targets does without
-
     by_version = _by_version(need)
     if by_version is None or not need.int8:
         return by_version
