@@ -8,9 +8,10 @@ import onnx_ir as ir
 from edgekit.ir.model import Model
 from edgekit.passes.prune.channels import Channels
 from edgekit.passes.prune.dependencies import Dependencies, Mask
+from edgekit.passes.prune.layers import layers
 from edgekit.passes.prune.rules import rule_of
 
-__all__ = ["remove_channels"]
+__all__ = ["mask_channels", "remove_channels"]
 
 
 def remove_channels(model: Model, dependencies: Dependencies, removed: Channels) -> Model:
@@ -49,6 +50,22 @@ def remove_channels(model: Model, dependencies: Dependencies, removed: Channels)
                     value.shape = ir.Shape([int(mask.sum()) if i == axis else s for i, s in enumerate(value.shape)])
     _drop_unread(pruned.graph)
     return pruned
+
+
+def mask_channels(model: Model, dependencies: Dependencies, removed: Channels) -> Model:
+    """A copy of `model` with all channels still there, and zeros wherever a layer's weights would read the `removed`.
+
+    That is what `remove_channels` has to be equal to; the arguments are the same.
+    """
+    copy, masks = model.clone(), dependencies.kept(removed)
+    for _, _, reads in layers(copy.graph):
+        mask = masks[str(reads.weights.name)][reads.axis] if reads is not None else None
+        if reads is not None and mask is not None:
+            assert reads.weights.const_value is not None
+            content = reads.weights.const_value.numpy().copy()
+            np.moveaxis(content, reads.axis, 0)[~mask] = 0
+            reads.weights.const_value = ir.tensor(content, name=reads.weights.name)
+    return copy
 
 
 def _drop_unread(graph: ir.Graph) -> None:

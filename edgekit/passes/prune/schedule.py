@@ -18,7 +18,7 @@ from edgekit.passes.prune.costs import Kept, Volume, costs
 from edgekit.passes.prune.dependencies import Dependencies, Group, Role
 from edgekit.passes.prune.importance import Scores
 
-__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "require_prunable"]
+__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "require_prunable", "require_share"]
 
 # How far the MACs may be from what was asked for, as a share of all: channels go in whole steps.
 TOLERANCE = 0.03
@@ -63,6 +63,20 @@ class _Step:
     kept: int
 
 
+def require_share(ratio: float) -> None:
+    """Raise for a ratio that is no share.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 < ratio < 1:
+        raise UsageError(
+            f"the pruning ratio is the share of the MACs that goes, between 0 and 1; {ratio:g} is not",
+            blame="the command line",
+            remedy="Give for example --prune 0.5, which removes half of the MACs; leave it out to prune nothing.",
+        )
+
+
 def require_prunable(dependencies: Dependencies) -> None:
     """Raise where nothing can be pruned.
 
@@ -103,12 +117,7 @@ def choose(
         UsageError: the ratio is not between 0 and 1.
         InvalidInputError: nothing can go, or not that much, or only in steps that miss the target.
     """
-    if not 0 < ratio < 1:
-        raise UsageError(
-            f"the pruning ratio is the share of the MACs that goes, between 0 and 1; {ratio:g} is not",
-            blame="the command line",
-            remedy="Give for example --prune 0.5, which removes half of the MACs; leave it out to prune nothing.",
-        )
+    require_share(ratio)
     require_prunable(dependencies)
     macs = costs(model, dependencies).macs
     if macs() == 0:
