@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgekit.cli import bench, build, compare, devices, doctor, init, inspect, targets, validate
+from edgekit.cli import bench, build, compare, devices, doctor, explain, init, inspect, targets, validate
 from edgekit.core.errors import DefectError, EdgekitError, UsageError, from_system
 
 __all__ = ["app", "main"]
@@ -44,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verb in (build, init, inspect, validate, bench, compare, targets, devices, doctor):
+for verb in (build, init, inspect, explain, validate, bench, compare, targets, devices, doctor):
     verb.register(app)
 
 

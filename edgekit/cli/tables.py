@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from edgekit.pipeline.validate import Validation
     from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport
     from edgekit.report.inspection import Fusion, Inspection, TargetFit
+    from edgekit.report.pruning import PruningExplanation
 
 __all__ = [
-    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_metrics", "print_rows",
-    "print_timings", "print_validation", "print_validations",
+    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_metrics", "print_pruning",
+    "print_rows", "print_timings", "print_validation", "print_validations",
 ]  # fmt: skip
 
 
@@ -63,6 +64,25 @@ def print_inspection(inspection: Inspection) -> None:
         console.print(f"{escape(fit.target)}: {verdict}{_memory(fit, inspection)}")
         for layer in fit.unsupported:
             console.print(f"  {escape(layer.layer)} ({escape(layer.op)}): {escape(layer.remedy)}")
+
+
+def print_pruning(explanation: PruningExplanation) -> None:
+    """Each group with its chain, then the layers that stay, then what that comes to."""
+    console = _console()
+    for group in explanation.groups:
+        channels = "1 channel" if group.channels == 1 else f"{group.channels} channels"
+        console.print(f"[bold]{escape(group.name)}[/]: {channels}, {100 * group.macs_share:.1f} % of the MACs")
+        for line in group.because:
+            console.print(f"  {escape(line)}", soft_wrap=True)
+    for layer in explanation.frozen:
+        console.print(f"{escape(layer.layer)}: its channels stay because {escape(layer.reason)}", soft_wrap=True)
+    if explanation.groups:
+        console.print(
+            f"{len(explanation.groups)} groups; at most {100 * explanation.prunable_share:.1f} % of"
+            f" {explanation.macs / 1e6:,.2f} M MACs can go, when one channel of each stays"
+        )
+    else:
+        console.print("nothing to prune here")
 
 
 def _fusion(fusion: Fusion) -> str:

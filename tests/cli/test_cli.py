@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-_VERBS = ("build", "init", "inspect", "validate", "bench", "compare", "targets", "devices", "doctor")
+_VERBS = ("build", "init", "inspect", "explain", "validate", "bench", "compare", "targets", "devices", "doctor")
 # typer brings pydantic and, for errors, rich.
 _HEAVY = (
     "ai_edge_litert", "ai_edge_quantizer", "keras", "nncf", "numpy", "onnx", "onnx_ir", "onnxruntime", "openvino",
@@ -48,6 +48,7 @@ def test_targets_are_listed_as_text_and_as_json(edgekit):
         (("build", "digits-cnn", "-t", "raspberry-pi-5", "--input-shape", "x"), 2, "NAME=1,3,224,224"),
         (("build", "digits-cnn", "-t", "raspberry-pi-5", "--max-size", "many"), 2, "many"),
         (("build", "digits-cnn", "-t", "raspberry-pi-5", "--backend", "none"), 10, "none"),
+        (("explain", "digits-cnn"), 2, "--pruning"),
         (("bench", "/nowhere/model.tflite"), 9, "nowhere"),
         (("validate", "/nowhere"), 9, "manifest.json"),
     ],
@@ -58,6 +59,21 @@ def test_a_mistake_gets_one_clear_error_and_its_exit_code(edgekit, arguments, co
     assert words in err
     assert "Traceback" not in err
     assert not out
+
+
+def test_explain_shows_groups_with_their_chains_and_what_stays(edgekit):
+    code, out, _ = edgekit("explain", "--pruning", "digits-cnn")
+    assert code == 0
+    assert ": because of " in out
+    assert "digit: its channels stay because digit/Softmax (Softmax) mixes all of them" in out
+    code, out, _ = edgekit("explain", "--pruning", "digits-cnn", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert 0.5 < document["prunable_share"] < 1
+    for group in document["groups"]:
+        assert len(group["because"]) == len(group["members"]) >= 2
+        assert {member["role"] for member in group["members"]} >= {"makes", "reads"}
+        assert 0 < group["macs_share"] < 1
 
 
 def test_an_error_is_one_json_document_too(edgekit):

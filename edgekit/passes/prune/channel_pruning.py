@@ -1,0 +1,91 @@
+"""The pass: choose channels by importance, remove them, and let what is left of each layer take over what has gone."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edgekit.core.errors import DefectError
+from edgekit.ir.model import Model
+from edgekit.ir.run import max_relative, probe, run
+from edgekit.passes.contract import Pass, PassResult
+from edgekit.passes.prune.compensation import compensate
+from edgekit.passes.prune.dependencies import analyse
+from edgekit.passes.prune.importance import Evidence, importance
+from edgekit.passes.prune.removal import mask_channels, remove_channels
+from edgekit.passes.prune.schedule import Choice, Schedule, choose, require_prunable, require_share
+
+__all__ = ["PruneChannels"]
+
+_SAMPLES = 2
+
+
+class PruneChannels(Pass):
+    """Removes channels until a share of the MACs has gone.
+
+    That nothing but these channels went is checked: before compensation, the pruned network answers as the dense one
+    does when no layer reads the removed channels.
+
+    Attributes:
+        choice: what was removed; None before the pass has run.
+    """
+
+    name: ClassVar[str] = "prune-channels"
+    keeps_function: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-5
+
+    def __init__(
+        self,
+        ratio: float,
+        evidence: Evidence,
+        *,
+        measure: str = "l2",
+        schedule: Schedule = Schedule.UNIFORM,
+        multiple: int = 1,
+        compensated: bool = True,
+    ) -> None:
+        """What to prune.
+
+        Args:
+            ratio: the share of the MACs that goes, between 0 and 1.
+            evidence: samples and labels, for the measures that want them, and for compensation.
+            measure: the name of the importance.
+            schedule: how the removal is spread over the network.
+            multiple: what counts of channels are kept multiples of.
+            compensated: whether the layers behind make up for what went; not without samples.
+        """
+        self.choice: Choice | None = None
+        self._ratio, self._evidence, self._measure = ratio, evidence, measure
+        self._schedule, self._multiple, self._compensated = schedule, multiple, compensated
+        # For the check: the network masked, and the network pruned but not compensated.
+        self._masked_and_removed: tuple[Model, Model] | None = None
+
+    def requires(self, model: Model) -> None:
+        """Something can be pruned, and the ratio is a share."""
+        require_share(self._ratio)
+        require_prunable(analyse(model))
+
+    def call(self, model: Model) -> PassResult:
+        """Choose, remove, compensate."""
+        dependencies = analyse(model)
+        scores = importance(self._measure)(model, dependencies, self._evidence)
+        self.choice = choose(model, dependencies, scores, self._ratio, schedule=self._schedule, multiple=self._multiple)
+        removed = remove_channels(model, dependencies, self.choice.removed)
+        self._masked_and_removed = mask_channels(model, dependencies, self.choice.removed), removed
+        pruned = removed.clone()
+        if self._compensated and self._evidence.samples:
+            compensate(model, pruned, dependencies, self.choice.removed, self._evidence.samples)
+        return PassResult(pruned, self.choice.removed.size)
+
+    def ensures(self, model: Model) -> None:
+        """The channels are all that went."""
+        assert self._masked_and_removed is not None
+        masked, removed = self._masked_and_removed
+        feeds = probe(model, self._evidence.seed, _SAMPLES)
+        difference = max_relative(run(removed, feeds), run(masked, feeds))
+        if not difference <= self.tolerance:
+            raise DefectError(
+                f"the pass {self.name!r} removed more than channels: the outputs differ by {difference:.1e} from those"
+                " of the network with these channels masked",
+                blame="edgekit",
+                remedy="Report it with the model; build without pruning meanwhile.",
+            )

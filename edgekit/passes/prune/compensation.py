@@ -1,0 +1,106 @@
+"""What is left of each layer's input takes over what has gone, by least squares on calibration samples, without labels.
+
+The weights W' of a layer that lost inputs are to give what W gave: min E‖W x − W' x'‖², where x is the input in the
+dense network and x' what is left of it in the pruned one, whose layers in front are compensated already. That is the
+reconstruction of He et al. (Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017, arXiv:1707.06168),
+asymmetric as theirs, in closed form: x is regressed on x' channel by channel, x ≈ B x', and W' = W B. For dense layers
+and 1 × 1 convolutions this is the least-squares solution itself; for a larger window it is the best that is the same at
+every place of the window, and needs channels² moments instead of (channels × window)².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.model import Model
+from edgekit.passes.prune.activations import activations
+from edgekit.passes.prune.dependencies import Dependencies, Mask
+from edgekit.passes.prune.layers import WeightAxis, layers
+from edgekit.passes.prune.rules import shape_of
+
+__all__ = ["compensate"]
+
+_Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+# Ridge, relative to the mean square of a channel: keeps the weights where the samples say nothing.
+_RIDGE = 1e-3
+# A wider input (an image that is flattened) would need gigabytes of moments.
+_MAX_WIDTH = 4096
+
+
+def compensate(
+    dense: Model,
+    pruned: Model,
+    dependencies: Dependencies,
+    removed: np.ndarray[Any, np.dtype[np.int64]],
+    samples: Mapping[str, np.ndarray[Any, Any]],
+) -> int:
+    """Change the weights of `pruned` in place so that its layers give what those of `dense` gave.
+
+    Grouped convolutions, weights that several layers share, and inputs wider than 4096 stay as they are.
+
+    Args:
+        dense: the Model before pruning.
+        pruned: `remove_channels(dense, dependencies, removed)`.
+        dependencies: from `analyse(dense)`.
+        removed: the roots of the channels that went.
+        samples: calibration inputs by name, (samples, …) each.
+
+    Returns:
+        How many layers were compensated.
+    """
+    kept = dependencies.kept(removed)
+    original = {reads.layer: reads for _, _, reads in layers(dense.graph) if reads is not None}
+    count = 0
+    for node, _, reads in layers(pruned.graph):
+        if reads is None or not _takes_part(node, reads):
+            continue
+        before = original[reads.layer]
+        mask = kept[str(before.data.name)][before.data_axis]
+        if mask is None or mask.size > _MAX_WIDTH:
+            continue
+        regression = _regression(dense, pruned, reads, mask, samples)
+        assert before.weights.const_value is not None
+        weights = np.moveaxis(before.weights.const_value.numpy(), before.axis, -1).astype(np.float64) @ regression
+        _write(reads, weights, kept[str(before.weights.name)], before.axis)
+        count += 1
+    return count
+
+
+def _takes_part(node: ir.Node, reads: WeightAxis) -> bool:
+    return node.attributes.get_int("group", 1) == 1 and len(reads.weights.uses()) == 1 and len(shape_of(reads.data)) > 1
+
+
+def _regression(
+    dense: Model, pruned: Model, reads: WeightAxis, mask: Mask, samples: Mapping[str, np.ndarray[Any, Any]]
+) -> _Matrix:
+    """B of x ≈ B x', (channels before, channels left); without samples it picks the channels that are left."""
+    name, axis = str(reads.data.name), reads.data_axis
+    picks: _Matrix = np.eye(mask.size)[:, mask]
+    moments, missing = np.zeros((int(mask.sum()),) * 2), np.zeros(picks.shape)
+    chunks = zip(activations(dense, [name], samples), activations(pruned, [name], samples), strict=True)
+    for before, after in chunks:
+        x, left = _rows(before[name], axis), _rows(after[name], axis)
+        moments += left.T @ left
+        missing += (x - left @ picks.T).T @ left
+    ridge = _RIDGE * max(np.trace(moments) / len(moments), 1e-30)
+    return picks + np.linalg.solve(moments + ridge * np.eye(len(moments)), missing.T).T
+
+
+def _rows(data: np.ndarray[Any, Any], axis: int) -> _Matrix:
+    moved = np.moveaxis(data, axis, -1)
+    return moved.reshape(-1, moved.shape[-1]).astype(np.float64)
+
+
+def _write(reads: WeightAxis, weights: _Matrix, kept: list[Mask | None], axis: int) -> None:
+    """Weights with the read axis last, cut where the layer's own outputs have gone."""
+    content = np.moveaxis(weights, -1, axis)
+    for at, mask in enumerate(kept):
+        if mask is not None and at != axis % content.ndim:
+            content = np.compress(mask, content, axis=at)
+    name = reads.weights.name
+    reads.weights.const_value = ir.tensor(np.ascontiguousarray(content, np.float32), name=name)

@@ -1,0 +1,233 @@
+"""How many channels go, and which: uniformly or by one ranking of all groups, until the MACs are what was asked for."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.ir.model import Model
+from edgekit.passes.prune.channels import Channels
+from edgekit.passes.prune.costs import Kept, Volume, costs
+from edgekit.passes.prune.dependencies import Dependencies, Group, Role
+from edgekit.passes.prune.importance import Scores
+
+__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "require_prunable", "require_share"]
+
+# How far the MACs may be from what was asked for, as a share of all: channels go in whole steps.
+TOLERANCE = 0.03
+# Near enough to stop looking for something nearer.
+_CLOSE = 0.002
+
+
+class Schedule(enum.StrEnum):
+    """How the removal is spread over the groups.
+
+    UNIFORM takes the same share of every group; importance decides which channels of a group go.
+    GLOBAL ranks the channels of all groups by their importance relative to their group's mean.
+    """
+
+    UNIFORM = "uniform"
+    GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be removed.
+
+    Attributes:
+        kept: how many channels of each group stay.
+        removed: the `roots` of the channels that go, as `remove_channels` takes them.
+        macs: what is left, as a share of all.
+        multiple: groups larger than this keep a multiple of it, or all.
+    """
+
+    kept: tuple[int, ...]
+    removed: Channels
+    macs: float
+    multiple: int
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A group goes down to its next size; steps are taken in the order of `key`."""
+
+    key: float
+    group: int
+    kept: int
+
+
+def require_share(ratio: float) -> None:
+    """Raise for a ratio that is no share.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 < ratio < 1:
+        raise UsageError(
+            f"the pruning ratio is the share of the MACs that goes, between 0 and 1; {ratio:g} is not",
+            blame="the command line",
+            remedy="Give for example --prune 0.5, which removes half of the MACs; leave it out to prune nothing.",
+        )
+
+
+def require_prunable(dependencies: Dependencies) -> None:
+    """Raise where nothing can be pruned.
+
+    Raises:
+        InvalidInputError: says why the channels of the layers stay.
+    """
+    if not any(group.size > 1 for group in dependencies.groups):
+        reasons = [f"{layer} stays because {reason}" for layer, reason in dependencies.frozen.items()]
+        because = "; ".join(reasons[:3]) or "no layer with weights reads what another one makes"
+        raise InvalidInputError(
+            f"there is nothing to prune here, because no channel can go: {because}",
+            blame="your model",
+            remedy="Build it without pruning; see every layer with: edgekit explain --pruning MODEL",
+        )
+
+
+def choose(
+    model: Model,
+    dependencies: Dependencies,
+    scores: Scores,
+    ratio: float,
+    *,
+    schedule: Schedule = Schedule.UNIFORM,
+    multiple: int = 1,
+) -> Choice:
+    """Choose the channels to remove so that `ratio` of the MACs goes, within ±0.03.
+
+    Args:
+        model: what `dependencies` was found out about.
+        dependencies: from `analyse`.
+        scores: the importance of each channel of each group; the least important go.
+        ratio: the share of the MACs that goes, between 0 and 1.
+        schedule: how it is spread over the groups.
+        multiple: a group larger than this keeps a multiple of it (of channels of the layer that makes them), or all.
+            A smaller group keeps a multiple of its half, quarter, …; so do all where the target is missed otherwise.
+
+    Raises:
+        UsageError: the ratio is not between 0 and 1.
+        InvalidInputError: nothing can go, or not that much, or only in steps that miss the target.
+    """
+    require_share(ratio)
+    require_prunable(dependencies)
+    macs = costs(model, dependencies).macs
+    if macs() == 0:
+        raise InvalidInputError(
+            "there is nothing to prune here, because the model has no layer that multiplies by weights",
+            blame="your model",
+            remedy="Build it without pruning.",
+        )
+    missed = None
+    for unit in _halves(multiple):
+        sizes = [_sizes(group, unit) for group in dependencies.groups]
+        kept = _walk(_ordered(dependencies.groups, sizes, scores, schedule), macs, 1 - ratio)
+        left = macs(kept) / macs()
+        if abs(left - (1 - ratio)) <= TOLERANCE:
+            return Choice(tuple(kept.tolist()), _removed(dependencies.groups, kept, scores), left, unit)
+        missed = _missed(macs, sizes, left, ratio)
+    assert missed is not None
+    raise missed
+
+
+def _removed(groups: Sequence[Group], kept: Kept, scores: Scores) -> Channels:
+    """The least important channels of each group."""
+    return np.concatenate(
+        [
+            group.roots[np.argsort(score, kind="stable")[: group.size - left]]
+            for group, left, score in zip(groups, kept.tolist(), scores, strict=True)
+        ]
+    )
+
+
+def _halves(multiple: int) -> Iterator[int]:
+    while multiple:
+        yield multiple
+        multiple //= 2
+
+
+def _sizes(group: Group, multiple: int) -> list[int]:
+    """How many channels the group may keep, the most first; one is always left.
+
+    A channel that takes several places in the layer that makes it (an attention head) counts for all of them.
+    """
+    places = next((m.channels.shape[1] for m in group.members if m.role is Role.MAKES), 1)
+    unit = next(unit for unit in _halves(multiple // math.gcd(multiple, places)) if unit < group.size or unit == 1)
+    return [group.size, *range((group.size - 1) // unit * unit, 0, -unit)]
+
+
+def _ordered(groups: Sequence[Group], sizes: Sequence[list[int]], scores: Scores, schedule: Schedule) -> list[_Step]:
+    spread = _by_share if schedule is Schedule.UNIFORM else _by_score
+    steps = [
+        _Step(key, at, kept)
+        for at, (group, allowed, score) in enumerate(zip(groups, sizes, scores, strict=True))
+        for key, kept in spread(group, allowed, score)
+    ]
+    return sorted(steps, key=lambda step: (step.key, step.group, -step.kept))
+
+
+def _by_share(group: Group, allowed: list[int], _: Any) -> Iterator[tuple[float, int]]:
+    yield from ((1 - kept / group.size, kept) for kept in allowed[1:])
+
+
+def _by_score(group: Group, allowed: list[int], score: np.ndarray[Any, Any]) -> Iterator[tuple[float, int]]:
+    """The mean of what goes with each step: it never falls from one step of a group to the next."""
+    mean = score.mean()
+    ascending = np.sort(score) / mean if mean > 0 else np.zeros(group.size)
+    for before, kept in itertools.pairwise(allowed):
+        yield float(ascending[group.size - before : group.size - kept].mean()), kept
+
+
+def _walk(steps: Sequence[_Step], macs: Volume, target: float) -> Kept:
+    """Take steps in order as long as the MACs stay above the target, then those that still bring them nearer."""
+
+    def after(count: int) -> Kept:
+        kept = macs.groups.copy()
+        for step in steps[:count]:
+            kept[step.group] = step.kept
+        return kept
+
+    low, high = 0, len(steps)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if macs(after(middle)) >= target * macs() else (low, middle - 1)
+    kept, stopped = after(low), set[int]()
+    distance = abs(macs(kept) / macs() - target)
+    for step in steps[low:]:
+        if distance <= _CLOSE:
+            break
+        if step.group in stopped:
+            continue
+        trial = kept.copy()
+        trial[step.group] = step.kept
+        there = abs(macs(trial) / macs() - target)
+        if there < distance:
+            kept, distance = trial, there
+        else:
+            stopped.add(step.group)
+    return kept
+
+
+def _missed(macs: Volume, sizes: Sequence[list[int]], left: float, ratio: float) -> InvalidInputError:
+    least = macs(np.array([allowed[-1] for allowed in sizes])) / macs()
+    blame = "your recipe on this model"
+    if left - TOLERANCE > 1 - ratio and left <= least + TOLERANCE:
+        return InvalidInputError(
+            f"at most {1 - least:.3f} of the MACs can go here, not {ratio:g}: the rest is in channels that stay",
+            blame=blame,
+            remedy=f"Ask for less, like --prune {math.floor(100 * (1 - least)) / 100:g}; what stays, and why, says:"
+            " edgekit explain --pruning MODEL",
+        )
+    return InvalidInputError(
+        f"no whole number of channels takes {ratio:g} of the MACs here; the nearest takes {1 - left:.3f}",
+        blame=blame,
+        remedy=f"Ask for that: --prune {1 - left:.2f}",
+    )
