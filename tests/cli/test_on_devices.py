@@ -73,7 +73,7 @@ def test_a_comparison_on_several_devices_has_a_verdict_for_each(edgekit: Edgekit
         assert (comparison["verdict"], comparison["ratio"]) == ("not resolved", None)
     code, out, _ = edgekit("compare", DIGITS, DIGITS, "--device", "emulated://a76")
     assert code == 0
-    assert "not resolved: emulated: no latency" in out
+    assert "not resolved\nnote: emulated: no latency" in out
 
 
 def test_a_uri_that_names_nothing_is_refused_before_anything_runs(edgekit: Edgekit) -> None:

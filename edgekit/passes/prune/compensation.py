@@ -57,8 +57,8 @@ def compensate(
     original = {reads.layer: reads for _, _, reads in layers(dense.graph) if reads is not None}
     count = 0
     for node, _, reads in layers(pruned.graph):
-        if reads is None or not _takes_part(node, reads):
-            continue
+        if reads is None or not _takes_part(node, reads) or reads.layer not in original:
+            continue  # among them a depthwise layer that has a single channel left
         before = original[reads.layer]
         mask = kept[str(before.data.name)][before.data_axis]
         if mask is None or mask.size > _MAX_WIDTH:
