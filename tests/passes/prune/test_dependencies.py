@@ -114,12 +114,17 @@ def test_space_under_an_instance_normalization_stays() -> None:
 
 def test_solver_time_is_linear_in_layers() -> None:
     """A quadratic solver would take sixteen times as long for four times the layers."""
-    times = []
-    for depth in (50, 200):
-        model = chain(depth)
-        begin = time.process_time()
-        dependencies = analyse(model)
-        remove_channels(model, dependencies, some_of(dependencies, [0.5] * depth, 0))
-        times.append(time.process_time() - begin)
-    assert times[1] <= 10
-    assert times[1] <= 8 * times[0]
+
+    def seconds(depth: int) -> float:
+        """The least of three: other processes can make it seem longer, but not shorter."""
+        model, times = chain(depth), []
+        for _ in range(3):
+            begin = time.process_time()
+            dependencies = analyse(model)
+            remove_channels(model, dependencies, some_of(dependencies, [0.5] * depth, 0))
+            times.append(time.process_time() - begin)
+        return min(times)
+
+    few, many = seconds(50), seconds(200)
+    assert many <= 10
+    assert many <= 8 * few
