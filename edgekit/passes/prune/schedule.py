@@ -73,7 +73,7 @@ def require_share(ratio: float) -> None:
         raise UsageError(
             f"the pruning ratio is the share of the MACs that goes, between 0 and 1; {ratio:g} is not",
             blame="the command line",
-            remedy="Give for example --prune 0.5, which removes half of the MACs; leave it out to prune nothing.",
+            remedy="Give for example 0.5, which removes half of the MACs.",
         )
 
 
@@ -223,11 +223,11 @@ def _missed(macs: Volume, sizes: Sequence[list[int]], left: float, ratio: float)
         return InvalidInputError(
             f"at most {1 - least:.3f} of the MACs can go here, not {ratio:g}: the rest is in channels that stay",
             blame=blame,
-            remedy=f"Ask for less, like --prune {math.floor(100 * (1 - least)) / 100:g}; what stays, and why, says:"
+            remedy=f"Ask for less, like {math.floor(100 * (1 - least)) / 100:g}; what stays, and why, says:"
             " edgekit explain --pruning MODEL",
         )
     return InvalidInputError(
         f"no whole number of channels takes {ratio:g} of the MACs here; the nearest takes {1 - left:.3f}",
         blame=blame,
-        remedy=f"Ask for that: --prune {1 - left:.2f}",
+        remedy=f"Ask for that: {1 - left:.2f}",
     )

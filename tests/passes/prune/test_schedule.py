@@ -96,7 +96,7 @@ def test_a_ratio_that_is_no_share_is_a_usage_error(ratio: float) -> None:
     dependencies = analyse(model)
     with pytest.raises(UsageError, match="between 0 and 1") as caught:
         choose(model, dependencies, importance("l1")(model, dependencies, NOTHING), ratio)
-    assert "--prune 0.5" in caught.value.remedy
+    assert "0.5" in caught.value.remedy
 
 
 def test_nothing_to_prune_says_why() -> None:
@@ -126,5 +126,5 @@ def test_more_than_can_go_is_refused_with_what_can() -> None:
     scores = importance("l1")(model, dependencies, NOTHING)
     with pytest.raises(InvalidInputError, match=r"at most 0\.\d+ of the MACs can go here, not 0.9") as caught:
         choose(model, dependencies, scores, 0.9)
-    possible = float(caught.value.remedy.split("--prune ")[1].split(";")[0])
+    possible = float(caught.value.remedy.split("like ")[1].split(";")[0])
     assert choose(model, dependencies, scores, possible).kept == (1,)

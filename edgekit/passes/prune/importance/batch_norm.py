@@ -30,7 +30,7 @@ def batch_norm(model: Model, dependencies: Dependencies, evidence: Evidence) -> 
         raise InvalidInputError(
             "no channel that can go passes a BatchNormalization, so there are no scales to rank by",
             blame="your recipe on this model",
-            remedy="Take another importance: --importance l2",
+            remedy="Take another importance: l2",
         )
     return tuple(
         np.sum([on_channels(member, np.abs(content_of(model, member.name))) for member in found], axis=0)
