@@ -50,6 +50,9 @@ def edgekit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Run the command line in this process: (exit code, stdout, stderr)."""
     from edgekit.cli import main
 
+    # A terminal's width in the environment would wrap the tables that tests read.
+    monkeypatch.delenv("COLUMNS", raising=False)
+
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["edgekit", *map(str, arguments)])
         code = 0

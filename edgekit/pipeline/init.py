@@ -53,6 +53,8 @@ threads = 1
 batch = 1
 seed = 0
 # backend = "tflite"          # instead of the target's own
+# devices = ["ssh://pi@host"] # where it is proven, instead of the target's default; see: edgekit devices --help
+# boards = "boards.toml"      # more of them, by name
 """
 
 

@@ -86,6 +86,8 @@ class ChannelSets:
     def reasons(self) -> dict[int, str]:
         """For each channel that must stay why: the reason given for it, or for the nearest one that it goes with."""
         found = dict(self._reasons)
+        for link in self.links(self.FROZEN):
+            found.setdefault(link.other, f"{link.node} joins them with what has no channels that could go")
         queue = deque((channel, reason, False) for channel, reason in found.items())
         while queue:
             channel, reason, told = queue.popleft()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -15,7 +13,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.run import max_relative, probe, run
 from edgekit.passes.prune.dependencies import Dependencies, analyse
 from edgekit.passes.prune.removal import mask_channels, remove_channels
-from tests.passes.prune.networks import BLOCKS, Network, build, chain, networks
+from tests.passes.prune.networks import BLOCKS, Network, build, networks
 
 TOLERANCE = 1e-5
 
@@ -39,7 +37,7 @@ def check(model: Model, removed: np.ndarray, dependencies: Dependencies) -> Mode
     return pruned
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(networks, st.lists(st.floats(0, 1), min_size=40, max_size=40), st.integers(0, 99))
 def test_pruned_is_masked(model: Model, shares: list[float], seed: int) -> None:
     dependencies = analyse(model)
@@ -110,21 +108,3 @@ def test_space_under_an_instance_normalization_stays() -> None:
     net.channels = 1
     frozen = analyse(net.model()).frozen
     assert frozen["matmul1"] == "instancenormalization3 (InstanceNormalization) takes the mean over them"
-
-
-def test_solver_time_is_linear_in_layers() -> None:
-    """A quadratic solver would take sixteen times as long for four times the layers."""
-
-    def seconds(depth: int) -> float:
-        """The least of three: other processes can make it seem longer, but not shorter."""
-        model, times = chain(depth), []
-        for _ in range(3):
-            begin = time.process_time()
-            dependencies = analyse(model)
-            remove_channels(model, dependencies, some_of(dependencies, [0.5] * depth, 0))
-            times.append(time.process_time() - begin)
-        return min(times)
-
-    few, many = seconds(50), seconds(200)
-    assert many <= 10
-    assert many <= 8 * few

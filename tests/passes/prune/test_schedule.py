@@ -22,7 +22,7 @@ from tests.passes.prune.networks import BLOCKS, Network, build, chain, networks
 NOTHING = Evidence()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(networks, st.floats(0.05, 0.7), st.sampled_from(Schedule), st.sampled_from([1, 4, 8]), st.integers(0, 99))
 def test_what_is_chosen_costs_what_was_asked_for(
     model: Model, ratio: float, schedule: Schedule, multiple: int, seed: int
