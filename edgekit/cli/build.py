@@ -38,6 +38,9 @@ Example:  edgekit build model.h5 -t raspberry-pi-4 --data photos/ --normalize 0.
 Example:  edgekit build model.onnx -t raspberry-pi-5 -d eval.npz --device ssh://pi@kitchen
 
 \b
+Example:  edgekit build model.h5 -t raspberry-pi-5 --data photos/ --prune 0.5 --max-drop 5
+
+\b
 Example:  edgekit build yolo.onnx -t intel-cpu --data boxes.npz --metric edgekit.metrics:yolo
 """
 
@@ -77,6 +80,24 @@ def _build(
     normalize: Normalize = None,
     resize: Resize = None,
     color: Color = None,
+    prune: Annotated[
+        float | None,
+        typer.Option("--prune", metavar="0.5", help="Remove channels until this share of the MACs has gone."),
+    ] = None,
+    importance: Annotated[
+        str | None,
+        typer.Option(
+            "--importance",
+            metavar="M",
+            help="Which channels go: activations (the default), batch-norm, l1, l2, random, taylor.",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", metavar="uniform|global", help="How that is spread over the layers.")
+    ] = None,
+    prune_steps: Annotated[
+        int | None, typer.Option("--prune-steps", metavar="N", help="Prune in N steps, each ranked anew. Default: 1.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
     ] = None,
@@ -132,6 +153,7 @@ def _build(
             data=data, train=train_data, eval=eval_data, none=no_data, metric=metric,
             normalize=normalize, resize=resize, color=color,
         ) | ({"labels": False} if no_labels else {}),
+        "shrink": given(prune=prune, importance=importance, schedule=schedule, prune_steps=prune_steps),
         "precision": given(precision=precision, io=io),
         "gates": given(
             max_drop=max_drop,

@@ -262,6 +262,14 @@ def _latency(latency: Latency | None, place: str) -> str:
 def _notes(target: TargetReport) -> Iterable[str]:
     if target.error:
         yield f"{escape(target.error['cause'])}\n  next: {escape(target.error['remedy'])}"
+    if target.pruned:
+        pruned, place = target.pruned, "" if target.latency else "@host"
+        ratio = (
+            ""
+            if pruned.dense_ratio is None
+            else (f"; {pruned.dense_ratio:.2f}× the time{place} of the unpruned {target.precision} artifact")
+        )
+        yield f"pruned to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters{ratio}"
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"

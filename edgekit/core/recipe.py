@@ -18,8 +18,8 @@ from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Precision, Preprocess
 
 __all__ = [
-    "DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "load_recipe",
-    "model_section",
+    "DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "ShrinkSection",
+    "load_recipe", "model_section",
 ]  # fmt: skip
 
 
@@ -118,6 +118,38 @@ class DataSection(_Section):
         return self
 
 
+class ShrinkSection(_Section):
+    """What goes from the network before it is compiled.
+
+    Attributes:
+        prune: the share of the MACs that goes with whole channels, between 0 and 1. None: nothing goes.
+        importance: the measure that decides which; None: activations, or l2 where there is no data.
+        schedule: the same share of each group, or one ranking of the channels of all groups.
+        prune_steps: in how many steps; after each the importance is measured anew.
+    """
+
+    prune: float | None = None
+    importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
+    schedule: Literal["uniform", "global"] = "uniform"
+    prune_steps: int = Field(default=1, ge=1, le=100)
+
+    @field_validator("prune")
+    @classmethod
+    def _share(cls, prune: float | None) -> float | None:
+        if prune is not None and not 0 < prune < 1:
+            message = f"{prune:g} is no share of the MACs that could go; give for example 0.5, which takes half of them"
+            raise ValueError(message)
+        return prune
+
+    @model_validator(mode="after")
+    def _of_pruning(self) -> Self:
+        given = sorted(self.model_fields_set - {"prune"})
+        if given and self.prune is None:
+            message = f"{given[0]} says how to prune, and nothing says how much: give prune too, like --prune 0.5"
+            raise ValueError(message)
+        return self
+
+
 class PrecisionSection(_Section):
     """Which precision, and which element type at the artifact's inputs and outputs."""
 
@@ -166,13 +198,15 @@ class Recipe(_Section):
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
+    shrink: ShrinkSection = ShrinkSection()
     precision: PrecisionSection = PrecisionSection()
     gates: GateSection = GateSection()
     run: RunSection = RunSection()
 
 
 _SECTIONS: Mapping[str, type[_Section]] = {
-    "model": ModelSection, "data": DataSection, "precision": PrecisionSection, "gates": GateSection, "run": RunSection,
+    "model": ModelSection, "data": DataSection, "shrink": ShrinkSection, "precision": PrecisionSection,
+    "gates": GateSection, "run": RunSection,
 }  # fmt: skip
 _FLAGS = "See the flags and their choices with: edgekit build --help"
 _TEMPLATE = "edgekit init MODEL writes a recipe with every key, its meaning and its choices."

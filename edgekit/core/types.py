@@ -243,6 +243,7 @@ class Measurement:
         timing: latency, or None when it was not asked for or can't be believed.
         ratio: CPU-median ratio artifact ÷ baseline, interleaved; None without a baseline.
         ratio_wall_min: the same from wall-time minima, as a cross-check.
+        first_ratio: of an artifact that another one was timed against: that one ÷ this one, as `ratio`.
         peak_bytes: growth of the process' peak memory through load and inference.
         account: the runtime's own account of precisions.
         invalid: why the run proves no latency, as the script says: the board throttled, its clock drifted.
@@ -262,6 +263,7 @@ class Measurement:
     invalid: tuple[str, ...] = ()
     delegation: Delegation | None = None
     instructions: int | None = None
+    first_ratio: float | None = None
 
 
 @dataclass(frozen=True)

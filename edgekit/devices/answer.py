@@ -289,6 +289,7 @@ def parse_measurements(answer: Any) -> list[Measurement]:
             invalid=parsed.invalid,
             delegation=Delegation(item.delegate.asked, tuple(item.delegate.applied.items()), item.delegate.nodes),
             instructions=item.instructions,
+            first_ratio=item.ratio.cpu if item.ratio else None,
         )
         for index, item in enumerate(parsed.artifacts)
     ]

@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 
-__all__ = ["REARRANGING", "QuantParams", "quant_params", "recorded_params", "set_quant_params"]
+__all__ = [
+    "REARRANGING", "QuantParams", "forget_quant_params", "quant_params", "recorded_params", "set_quant_params",
+]  # fmt: skip
 
 _KEY = "edgekit.quantization"
 # These give their input's numbers in another order or shape.
@@ -76,6 +78,12 @@ def recorded_params(model: Model) -> dict[str, QuantParams]:
         if after in found:
             found.setdefault(before, found[after])
     return found
+
+
+def forget_quant_params(model: Model) -> None:
+    """Take away what is recorded for the values of `model`: it is no longer the network that the source rounded."""
+    for value in _values(model):
+        set_quant_params(value, None)
 
 
 def _values(model: Model) -> Iterator[ir.Value]:

@@ -23,6 +23,7 @@ from edgekit.pipeline.job import Job
 from edgekit.pipeline.lock import Lock
 from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
+from edgekit.pipeline.prune import pruned
 from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
@@ -111,6 +112,7 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
         asked = boards.of(target)
         built = TargetJob(job, target, backend, *_clock(target, asked))
         try:
+            built = pruned(built, output.lock)
             trial, candidates = choose(built, output.lock)
         finally:
             built.clock.close()

@@ -91,7 +91,7 @@ def _candidates(target: TargetJob) -> Iterable[Precision]:
     A source that is quantized is tried as it is first: no precision can give back what it rounded. The last one is
     always fp32.
     """
-    quantized = target.job.original.quantized is not None
+    quantized = target.job.original.quantized is not None and target.pruned is None
     order = tuple(Precision) if quantized or target.speaks else target.target.precisions
     for precision in order:
         unprovable = precision is Precision.INT8 and target.job.data.synthetic and not quantized
@@ -107,6 +107,7 @@ def _inputs(target: TargetJob) -> str:
         {
             "rule": _RULE,
             "model": job.original.digest,
+            "pruned": target.pruned and target.pruned.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(
                 mode="json",

@@ -83,8 +83,8 @@ def _manifest(
             "activations": dict(job.original.activations),
             "quantized": job.original.quantized,
             "steps": dict(job.original.steps),
-            "params": report.params,
-            "macs": report.macs,
+            "params": job.original.report["params"],
+            "macs": job.original.report["macs"],
             "parity": job.original.report["parity"],
             "cut": job.original.report["cut"],
         },
@@ -112,11 +112,19 @@ def _manifest(
         "recipe": job.recipe.model_dump(mode="json", exclude=named),
         "splits": splits,
         "synthetic_data": job.data.synthetic,
-        "fusion": to_json(job.fused.report.get("passes", [])),
+        "pruned": _pruned(report),
+        "fusion": to_json(target.model.report.get("passes", [])),
         # Without the machine that ran: another one of the same instruction set repeats them.
         "metrics": [{key: value for key, value in to_json(each).items() if key != "where"} for each in report.metrics],
         "files": files,
     }
+
+
+def _pruned(report: TargetReport) -> Mapping[str, Any] | None:
+    """All of it but what a clock said."""
+    if report.pruned is None:
+        return None
+    return {key: value for key, value in to_json(report.pruned).items() if key != "dense_ratio"}
 
 
 def _inputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:

@@ -34,6 +34,12 @@ normalize = {normalize:<18}# none (0..255 as they are), 0..1, -1..1, imagenet
 resize = {resize:<21}# stretch, crop, letterbox
 color = {color:<22}# rgb, bgr
 
+[shrink]
+# prune = 0.5                 # the share of the MACs that goes with whole channels; what follows says how
+# importance = "activations"  # activations, batch-norm, l1, l2, random, taylor
+# schedule = "uniform"        # uniform, global
+# prune_steps = 1             # each step ranks the channels anew
+
 [precision]
 precision = "auto"            # auto, fp32, fp16, int8
 io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs

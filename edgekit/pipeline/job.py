@@ -28,7 +28,7 @@ class Job:
 
     Attributes:
         original: the imported model, which every accuracy is held against.
-        fused: what is compiled.
+        fused: it, with fewer nodes: what is compiled, unless it is pruned first.
     """
 
     store: Store
@@ -111,12 +111,15 @@ class Job:
         title = "run the original model · golden"
         return load_arrays(run_reference(self.store, self.original, self.golden, title))
 
-    @cached_property
-    def float_golden(self) -> Arrays:
-        """What a float artifact must answer to them: of a quantized source, the float network does not round."""
-        if self.original.quantized is None:
+    def float_golden(self, model: SourceModel) -> Arrays:
+        """What a float artifact of `model` must answer to them.
+
+        Of a quantized source the float network does not round; a pruned one answers what it does.
+        """
+        if model is self.fused and self.original.quantized is None:
             return self.golden_reference
-        return load_arrays(run_reference(self.store, self.fused, self.golden, "run the float model · golden"))
+        what = "float" if model is self.fused else "pruned"
+        return load_arrays(run_reference(self.store, model, self.golden, f"run the {what} model · golden"))
 
     def reference(self, split: str) -> Arrays:
         """The original model's answers on a split, as metrics take them."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError
-from edgekit.core.types import Precision, to_json
+from edgekit.core.types import Precision, from_json, to_json
 
-__all__ = ["LOCK_NAME", "Choice", "Lock"]
+__all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice"]
 
 LOCK_NAME = "edgekit.lock"
 _SCHEMA = 1
@@ -32,11 +32,29 @@ class Choice:
     candidates: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class PruningChoice:
+    """How many channels stay, for one target.
+
+    Attributes:
+        inputs: digest of everything that the choice depended on; another digest voids it.
+        kept: of each pruning step how many channels of each group stay, in the order of the groups.
+        multiple: what these counts are multiples of, at least.
+        groups: for people: name, kept and channels before of each group that lost some.
+    """
+
+    inputs: str
+    kept: tuple[tuple[int, ...], ...]
+    multiple: int
+    groups: tuple[Mapping[str, Any], ...] = ()
+
+
 @dataclass
 class Lock:
     """The choices of one output folder, by target."""
 
     choices: dict[str, Choice] = field(default_factory=dict)
+    pruning: dict[str, PruningChoice] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Lock:
@@ -55,17 +73,20 @@ class Lock:
                 target: Choice(row["inputs"], Precision(row["precision"]), tuple(row["candidates"]))
                 for target, row in rows
             }
+            pruning = {target: from_json(PruningChoice, row) for target, row in content.get("pruning", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(
                 f"{path} is not a lock that edgekit wrote: {error}",
                 blame="your output folder",
                 remedy=f"Remove it and build again; the choices are then measured anew: rm {path}",
             ) from error
-        return cls(choices)
+        return cls(choices, pruning)
 
     def save(self, folder: Path) -> None:
         """Write the lock in one step."""
         content = {"schema_version": _SCHEMA, "choices": to_json(dict(sorted(self.choices.items())))}
+        if self.pruning:
+            content["pruning"] = to_json(dict(sorted(self.pruning.items())))
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".edgekit-{LOCK_NAME}"
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.core.types import from_json
 
-__all__ = ["compile_artifact", "fuse_model", "import_model"]
+__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model"]
 
 
 def import_model(
@@ -34,6 +34,15 @@ def fuse_model(source: str, out: str, seed: int) -> dict[str, Any]:
 
     report = run(source=source, out=out, seed=seed)
     return {**report, **_describe(Path(out, "model.onnx"))}
+
+
+def prune_model(pruning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Prune, and describe the result."""
+    from edgekit.passes.prune.request import Pruning
+    from edgekit.passes.prune.stage import prune_model as run
+
+    report = run(pruning=from_json(Pruning, pruning), **arguments)
+    return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
 
 
 def compile_artifact(backend: str, request: dict[str, Any]) -> dict[str, Any]:

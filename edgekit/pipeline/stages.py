@@ -13,10 +13,11 @@ from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
+from edgekit.passes.prune.request import Pruning
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data"]
+__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune"]
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
 _TF_TOOLS = ("tensorflow", "tf2onnx", *_ONNX_TOOLS)
@@ -157,6 +158,43 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
 
     inputs = {"model": model.digest, "seed": seed, "tools": _versions(_ONNX_TOOLS)}
     return replace(_source_model(store.make("fuse", "fuse operators", inputs, work)), states=model.states)
+
+
+def prune(
+    store: Store, model: SourceModel, pruning: Pruning, *, samples: Path, targets: Path | None, seed: int
+) -> SourceModel:
+    """Remove channels; the inputs and outputs stay.
+
+    Args:
+        model: the imported one, whose layers still have their BatchNormalizations.
+        samples: calibration samples to rank and compensate with.
+        targets: their labels, if there are any.
+    """
+
+    def work(folder: Path) -> Any:
+        return child.call(
+            "edgekit.pipeline.native:prune_model",
+            {
+                "source": str(model.path),
+                "out": str(folder),
+                "pruning": to_json(pruning),
+                "samples": str(samples),
+                "targets": targets and str(targets),
+                "seed": seed,
+            },
+            what="pruning channels",
+            blame="your model",
+        )
+
+    inputs = {
+        "model": model.digest,
+        "pruning": pruning,
+        "samples": digest_file(samples),
+        "targets": targets and digest_file(targets),
+        "seed": seed,
+        "tools": _versions(("tensorflow", *_ONNX_TOOLS)),
+    }
+    return replace(_source_model(store.make("prune", "prune channels", inputs, work)), states=model.states)
 
 
 def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:

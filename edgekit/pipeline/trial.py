@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from edgekit.backends.base import Backend
 from edgekit.core.errors import BrokenPromiseError
@@ -23,8 +24,9 @@ from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.pipeline.job import Job, whole
+from edgekit.pipeline.lock import PruningChoice
 from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
-from edgekit.pipeline.stages import compile_plan
+from edgekit.pipeline.stages import SourceModel, compile_plan
 from edgekit.pipeline.targets import Target
 
 __all__ = ["GOLDEN_TOLERANCE", "Judgement", "Showing", "TargetJob", "Trial"]
@@ -41,6 +43,7 @@ class Trial:
     Attributes:
         timed: the measurement whose latency and ratio count.
         baseline, default: the float artifact in the same run; and the same left to the runtime's own choices.
+        dense_ratio: its time ÷ that of the unpruned model in the same precision; None where nothing was pruned.
         selection: the metrics that a choice may look at; empty without data.
     """
 
@@ -52,6 +55,7 @@ class Trial:
     default: Measurement | None
     golden: Arrays
     selection: tuple[Metric, ...]
+    dense_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Showing:
     Attributes:
         judgement: on the report split, or an excerpt of it, from this device's answers.
         timed: its measurement there; beside the float artifact where the device's clock counts.
-        baseline, default: as of `Trial`, there.
+        baseline, default, dense_ratio: as of `Trial`, there.
         agreement: its answers held against those of this host, on the same samples; empty on the host itself.
         golden_sqnr: the same for the golden samples, in dB, of the worst output; None on the host itself.
     """
@@ -85,6 +89,17 @@ class Showing:
     default: Measurement | None
     agreement: tuple[Metric, ...] = ()
     golden_sqnr: float | None = None
+    dense_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What a run said of an artifact's time: the fields of `Trial`."""
+
+    timed: Measurement
+    baseline: Measurement | None
+    default: Measurement | None
+    dense_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,7 @@ class TargetJob:
     Attributes:
         clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
+        pruned: what is compiled for this target instead of the fused model; `pruning` is how it was pruned.
     """
 
     job: Job
@@ -102,11 +118,31 @@ class TargetJob:
     clock: Device = LOCAL
     clock_facts: DeviceFacts | None = None
     speaks: bool = False
+    pruned: SourceModel | None = None
+    pruning: PruningChoice | None = None
+
+    @property
+    def model(self) -> SourceModel:
+        """What is compiled."""
+        return self.pruned or self.job.fused
 
     @cached_property
     def float_artifact(self) -> Artifact:
-        """The float model on this back end: the baseline of every ratio."""
-        return self._compile(Precision.FP32, None, "float32")
+        """The original model in float on this back end: the baseline of every ratio."""
+        return self._compile(self.job.fused, Precision.FP32, None, "float32")
+
+    @cached_property
+    def _own_float(self) -> Artifact:
+        """What is compiled, in float: what any other precision is made from.
+
+        Raises:
+            BrokenPromiseError: it answers otherwise than the Model.
+        """
+        if self.pruned is None:
+            return self.float_artifact
+        artifact = self._compile(self.pruned, Precision.FP32, None, "float32")
+        self._check_float(self._golden_run(artifact).golden[0], self.pruned)
+        return artifact
 
     def attempt(self, precision: Precision) -> Trial:
         """Compile `precision`, run it on the selection split beside the float baseline, and check what was promised.
@@ -115,34 +151,32 @@ class TargetJob:
             BrokenPromiseError: it ran in another precision, or the float artifact answers otherwise than the Model.
         """
         job, io = self.job, self.job.recipe.precision.io
-        baseline = self.float_artifact
         plain = precision is Precision.FP32 and io == "float32"
-        artifact = baseline if plain else self._compile(precision, baseline, io)
+        artifact = self._own_float if plain else self._compile(self.model, precision, self._own_float, io)
+        against = self._against(artifact)
         run = run_artifact(
             job.store,
             self.backend,
             artifact,
-            job.fused,
+            self.model,
             title=f"run {precision} · {self.backend.name}{_on(self.clock)}",
             golden=job.golden,
             samples=job.samples("selection") if "selection" in job.data.splits else None,
-            against=self._against(artifact),
+            against=list(against.values()),
             threads=job.recipe.run.threads,
             device=self.clock,
             facts=self.clock_facts,
         )
         proof = self._prove(artifact, run.measurements[0])
-        self._check_float(run, 0 if plain else 1)
-        timed, beside, default = self._timed(artifact, run)
+        answers = dict(zip(against, run.golden[1:], strict=True))
+        self._check_float(answers.get("float", run.golden[0]), job.fused)
         return Trial(
             precision=precision,
             artifact=artifact,
             proof=proof,
-            timed=timed,
-            baseline=beside,
-            default=default,
             golden=run.golden[0],
             selection=self._judge(run, "selection").metrics,
+            **vars(self._times(artifact, against, run)),
         )
 
     def show(self, trial: Trial) -> Showing:
@@ -151,7 +185,7 @@ class TargetJob:
         if "report" in self.job.data.splits:
             run = self._run(trial, LOCAL, "report")
             judgement = self._judge(run, "report")
-        return Showing(judgement, trial.timed, trial.baseline, trial.default)
+        return Showing(judgement, trial.timed, trial.baseline, trial.default, dense_ratio=trial.dense_ratio)
 
     def show_on(self, trial: Trial, device: Device, facts: DeviceFacts) -> Showing:
         """The same on a device, from its answers; and how these agree with the ones of this host.
@@ -169,54 +203,80 @@ class TargetJob:
         if split in job.data.splits and emulated:
             split = job.excerpt(split, _EMULATED_SAMPLES)
         clocked = device.uri == self.clock.uri  # the choice went by its timings already
-        there = self._run(trial, device, split, facts=facts, timing=not (emulated or clocked))
+        against = {} if emulated or clocked else self._against(trial.artifact)
+        there = self._run(trial, device, split, facts=facts, against=against)
         here = self._run(trial, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
-        measured = (trial.timed, trial.baseline, trial.default)
-        timed, baseline, default = measured if clocked else self._timed(trial.artifact, there)
+        times = (
+            _Times(trial.timed, trial.baseline, trial.default, trial.dense_ratio)
+            if clocked
+            else self._times(trial.artifact, against, there)
+        )
         return Showing(
             judgement=self._judge(there, split),
-            timed=timed,
-            baseline=baseline,
-            default=default,
+            **vars(times),
             agreement=self._agreement(here, there, split),
             golden_sqnr=_check_golden(here, there, device),
         )
 
     def _run(
-        self, trial: Trial, device: Device, split: str, *, facts: DeviceFacts | None = None, timing: bool = False
+        self,
+        trial: Trial,
+        device: Device,
+        split: str,
+        *,
+        facts: DeviceFacts | None = None,
+        against: Mapping[str, tuple[Artifact, Options]] = MappingProxyType({}),
     ) -> Run:
-        """The chosen artifact's answers to a split, if there is one; timed beside the float artifact if asked."""
+        """The chosen artifact's answers to a split, if there is one; timed beside what `_against` says, if anything."""
         job = self.job
         return run_artifact(
             job.store,
             self.backend,
             trial.artifact,
-            job.fused,
+            self.model,
             title=f"judge {trial.precision} · {self.backend.name}{_on(device)}",
             golden=job.golden,
             samples=job.samples(split) if whole(split) in job.data.splits else None,
-            against=self._against(trial.artifact) if timing else [],
+            against=list(against.values()),
             threads=job.recipe.run.threads,
-            timing=timing,
+            timing=bool(against),
             device=device,
             facts=facts,
         )
 
-    def _against(self, artifact: Artifact) -> list[tuple[Artifact, Options]]:
-        """What an artifact is timed against: the float one, and that as the runtime would run it by itself."""
-        baseline = self.float_artifact
-        against = [] if artifact is baseline else [(baseline, baseline.runtime_options)]
-        return [*against, (baseline, ())] if baseline.runtime_options else against
+    def _golden_run(self, artifact: Artifact) -> Run:
+        job = self.job
+        title = f"check the pruned model · {self.backend.name}"
+        return run_artifact(job.store, self.backend, artifact, self.model, title=title, golden=job.golden, timing=False)
 
-    def _timed(self, artifact: Artifact, run: Run) -> tuple[Measurement, Measurement | None, Measurement | None]:
-        """Of a run: the artifact's measurement, the float one's, and the one of float as the runtime would run it."""
-        timed, others = run.measurements[0], run.measurements[1:]
-        baseline = others[0] if others else None
+    def _against(self, artifact: Artifact) -> dict[str, tuple[Artifact, Options]]:
+        """What an artifact is timed against, the float one first.
+
+        "float" is the original model; "default" is that as the runtime would run it by itself; "dense" is, of a pruned
+        one, the unpruned model in the artifact's precision.
+        """
+        baseline, precision = self.float_artifact, artifact.plan.default
+        against: dict[str, tuple[Artifact, Options]] = {}
+        if artifact is not baseline:
+            against["float"] = baseline, baseline.runtime_options
+        if baseline.runtime_options:
+            against["default"] = baseline, ()
+        if self.pruned and precision is not Precision.FP32:
+            dense = self._compile(self.job.fused, precision, baseline, self.job.recipe.precision.io)
+            against["dense"] = dense, dense.runtime_options
+        return against
+
+    def _times(self, artifact: Artifact, against: Iterable[str], run: Run) -> _Times:
+        """What a run beside those of `_against` says."""
+        timed, others = run.measurements[0], dict(zip(against, run.measurements[1:], strict=True))
         if artifact is self.float_artifact:
             # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
-            timed = baseline = replace(timed, ratio=None, ratio_wall_min=None)
-        return timed, baseline, others[-1] if others and self.float_artifact.runtime_options else None
+            timed = others["float"] = replace(timed, ratio=None, ratio_wall_min=None)
+        dense = others.get("dense") or others.get("float")
+        return _Times(
+            timed, others.get("float"), others.get("default"), dense.first_ratio if self.pruned and dense else None
+        )
 
     def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
         """The device's answers held against this host's."""
@@ -263,12 +323,12 @@ class TargetJob:
         )
         return Judgement(metrics, confusions(answers, reference, targets or {}))
 
-    def _compile(self, precision: Precision, baseline: Artifact | None, io: str) -> Artifact:
+    def _compile(self, model: SourceModel, precision: Precision, baseline: Artifact | None, io: str) -> Artifact:
         job = self.job
         return compile_plan(
             job.store,
             self.backend,
-            job.fused,
+            model,
             QuantPlan(precision),
             baseline=baseline,
             calibration=job.calibration if precision is Precision.INT8 else None,
@@ -294,10 +354,10 @@ class TargetJob:
             )
         return proof
 
-    def _check_float(self, run: Run, index: int) -> None:
+    def _check_float(self, answers: Arrays, model: SourceModel) -> None:
         from edgekit.ir.run import max_relative
 
-        difference = max_relative(run.golden[index], self.job.float_golden)
+        difference = max_relative(answers, self.job.float_golden(model))
         if not difference <= GOLDEN_TOLERANCE:
             raise BrokenPromiseError(
                 f"the float artifact of {self.backend.name} answers the golden samples otherwise than the model:"

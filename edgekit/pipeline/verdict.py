@@ -11,7 +11,7 @@ from edgekit.core.types import EvidenceKind, Gate, Metric
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.trial import Showing, TargetJob, Trial
-from edgekit.report.build_report import DeviceReport, Latency, TargetReport
+from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
 __all__ = ["all_passed", "failed", "target_report"]
@@ -49,8 +49,9 @@ def target_report(
         files=tuple(file.name for file in trial.artifact.files),
         bytes=trial.artifact.size,
         float_bytes=target.float_artifact.size,
-        params=target.job.original.report["params"],
-        macs=target.job.original.report["macs"],
+        params=_cost(target, "params"),
+        macs=_cost(target, "macs"),
+        pruned=_pruned(target, showing if speaks else here),
         peak_bytes=showing.timed.peak_bytes if speaks else None,
         metrics=metrics,
         confusion=showing.judgement.confusion,
@@ -115,7 +116,11 @@ def _judged(
     Only the target's own clock and memory are held against gates; an emulated device proves the answers.
     """
     timed, latency, memory = showing.timed, _latency(target, showing), target.target.memory_mib
-    evidence = Evidence(metrics=showing.judgement.metrics, size_bytes=trial.artifact.size)
+    evidence = Evidence(
+        metrics=showing.judgement.metrics,
+        size_bytes=trial.artifact.size,
+        dense_ratio=showing.dense_ratio if showing.dense_ratio is not None else trial.dense_ratio,
+    )
     if speaks:
         evidence = replace(
             evidence,
@@ -131,6 +136,24 @@ def _judged(
         evidence = replace(evidence, kind=EvidenceKind.EMULATED)
     gates, exit_code = judge(target.job.recipe.gates, evidence)
     return with_resolved(showing.judgement.metrics, gates), gates, exit_code
+
+
+def _cost(target: TargetJob, what: str) -> int:
+    """Of what was compiled; an unpruned one as the user knows it, before fusion."""
+    return int((target.pruned or target.job.original).report[what])
+
+
+def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
+    if target.pruning is None:
+        return None
+    original = target.job.original.report
+    return PrunedReport(
+        macs=_cost(target, "macs") / original["macs"],
+        params=_cost(target, "params") / original["params"],
+        multiple=target.pruning.multiple,
+        groups=target.pruning.groups,
+        dense_ratio=showing.dense_ratio,
+    )
 
 
 def _latency(target: TargetJob, showing: Showing) -> Latency | None:

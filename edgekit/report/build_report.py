@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
 
-__all__ = ["BuildReport", "DeviceReport", "Latency", "TargetReport"]
+__all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "TargetReport"]
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,31 @@ class DeviceReport:
 
 
 @dataclass(frozen=True)
+class PrunedReport:
+    """What pruning took from the network.
+
+    Attributes:
+        macs, params: what is left of them, as shares of the original's, 0..1.
+        multiple: what the counts of channels that are left are multiples of.
+        groups: name, kept and channels before of each group that lost some.
+        dense_ratio: the artifact's time ÷ that of the unpruned model in the same precision, medians of CPU time of
+            interleaved inferences on the same runtime, on the machine named in the latency.
+    """
+
+    macs: float
+    params: float
+    multiple: int
+    groups: tuple[Mapping[str, Any], ...]
+    dense_ratio: float | None
+
+
+@dataclass(frozen=True)
 class TargetReport:
     """The result for one target.
 
     Attributes:
+        params, macs: of what was compiled: less than the original's where it was pruned.
+        pruned: what pruning took; None where nothing was pruned.
         latency: measured on the target itself; None where it was not at hand.
         latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
         speedup_at_host: float's time ÷ the artifact's there.
@@ -94,6 +115,7 @@ class TargetReport:
     float_bytes: int | None = None
     params: int | None = None
     macs: int | None = None
+    pruned: PrunedReport | None = None
     peak_bytes: int | None = None
     metrics: tuple[Metric, ...] = ()
     confusion: Mapping[str, list[list[int]]] = field(default_factory=dict)

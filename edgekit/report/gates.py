@@ -87,6 +87,8 @@ class Evidence:
         kind: how the target's own device answered, measured or emulated; None where only this host did. Only what was
             measured proves a time or memory.
         target_bytes: the target's memory, or None where it isn't known.
+        dense_ratio: pruned artifact ÷ the unpruned one in the same precision, on the target or else on this host, which
+            has the same runtime; None where nothing was pruned.
         invalid: why the run proves no latency: the board throttled, its clock drifted. A ratio stands that: both
             artifacts met it, inference by inference.
     """
@@ -98,6 +100,7 @@ class Evidence:
     memory_bytes: int | None = None
     kind: EvidenceKind | None = None
     target_bytes: int | None = None
+    dense_ratio: float | None = None
     invalid: tuple[str, ...] = ()
 
     @property
@@ -252,6 +255,7 @@ def _cost(limits: Limits, evidence: Evidence) -> list[Gate]:
     grown = evidence.memory_bytes if evidence.measured else None
     gates = [
         _speed(limits.min_speedup, evidence),
+        _faster_than_dense(evidence),
         _at_most("max-latency", limits.max_latency_ms, p90, _untimed(evidence)),
         _at_most("max-size", limits.max_size_bytes, evidence.size_bytes, ""),
         _at_most("max-memory", limits.max_memory_bytes, grown, _unmeasured(evidence)),
@@ -267,6 +271,16 @@ def _speed(least: float | None, evidence: Evidence) -> Gate:
         return Gate("min-speedup", least, None, None, asked, note=_unmeasured(evidence))
     fast = evidence.ratio * least <= 1 + SPEED_RESOLUTION
     return Gate("min-speedup", least, 1 / evidence.ratio, fast, asked)
+
+
+def _faster_than_dense(evidence: Evidence) -> Gate | None:
+    """Whether pruning paid: fewer channels can well be slower, where they fill the kernels badly."""
+    if evidence.dense_ratio is None:
+        return None
+    fast = evidence.dense_ratio <= 1 + SPEED_RESOLUTION
+    note = "" if fast else "the pruned artifact is slower than the unpruned one: build without --prune, or prune more"
+    where = "" if evidence.measured else "on this host"
+    return Gate("pruned-speedup", 1.0, 1 / evidence.dense_ratio, fast, asked=False, note=note or where)
 
 
 def _at_most(name: str, most: float | None, value: float | None, unproven: str, *, asked: bool = True) -> Gate | None:

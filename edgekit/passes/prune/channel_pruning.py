@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from edgekit.core.errors import DefectError
@@ -12,7 +13,7 @@ from edgekit.passes.prune.compensation import compensate
 from edgekit.passes.prune.dependencies import analyse
 from edgekit.passes.prune.importance import Evidence, importance
 from edgekit.passes.prune.removal import mask_channels, remove_channels
-from edgekit.passes.prune.schedule import Choice, Schedule, choose, require_prunable, require_share
+from edgekit.passes.prune.schedule import Choice, Schedule, choose, keep, require_prunable, require_share
 
 __all__ = ["PruneChannels"]
 
@@ -35,7 +36,7 @@ class PruneChannels(Pass):
 
     def __init__(
         self,
-        ratio: float,
+        amount: float | Sequence[int],
         evidence: Evidence,
         *,
         measure: str = "l2",
@@ -46,7 +47,7 @@ class PruneChannels(Pass):
         """What to prune.
 
         Args:
-            ratio: the share of the MACs that goes, between 0 and 1.
+            amount: the share of the MACs that goes, between 0 and 1; or how many channels of each group stay.
             evidence: samples and labels, for the measures that want them, and for compensation.
             measure: the name of the importance.
             schedule: how the removal is spread over the network.
@@ -54,21 +55,27 @@ class PruneChannels(Pass):
             compensated: whether the layers behind make up for what went; not without samples.
         """
         self.choice: Choice | None = None
-        self._ratio, self._evidence, self._measure = ratio, evidence, measure
+        self._amount, self._evidence, self._measure = amount, evidence, measure
         self._schedule, self._multiple, self._compensated = schedule, multiple, compensated
         # For the check: the network masked, and the network pruned but not compensated.
         self._masked_and_removed: tuple[Model, Model] | None = None
 
     def requires(self, model: Model) -> None:
         """Something can be pruned, and the ratio is a share."""
-        require_share(self._ratio)
+        if isinstance(self._amount, float):
+            require_share(self._amount)
         require_prunable(analyse(model))
 
     def call(self, model: Model) -> PassResult:
         """Choose, remove, compensate."""
         dependencies = analyse(model)
         scores = importance(self._measure)(model, dependencies, self._evidence)
-        self.choice = choose(model, dependencies, scores, self._ratio, schedule=self._schedule, multiple=self._multiple)
+        if isinstance(self._amount, float):
+            self.choice = choose(
+                model, dependencies, scores, self._amount, schedule=self._schedule, multiple=self._multiple
+            )
+        else:
+            self.choice = keep(model, dependencies, scores, self._amount)
         removed = remove_channels(model, dependencies, self.choice.removed)
         self._masked_and_removed = mask_channels(model, dependencies, self.choice.removed), removed
         pruned = removed.clone()

@@ -18,7 +18,7 @@ from edgekit.passes.prune.costs import Kept, Volume, costs
 from edgekit.passes.prune.dependencies import Dependencies, Group, Role
 from edgekit.passes.prune.importance import Scores
 
-__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "require_prunable", "require_share"]
+__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "keep", "require_prunable", "require_share"]
 
 # How far the MACs may be from what was asked for, as a share of all: channels go in whole steps.
 TOLERANCE = 0.03
@@ -73,7 +73,7 @@ def require_share(ratio: float) -> None:
         raise UsageError(
             f"the pruning ratio is the share of the MACs that goes, between 0 and 1; {ratio:g} is not",
             blame="the command line",
-            remedy="Give for example 0.5, which removes half of the MACs.",
+            remedy="Give for example --prune 0.5, which removes half of the MACs.",
         )
 
 
@@ -136,6 +136,23 @@ def choose(
         missed = _missed(macs, sizes, left, ratio)
     assert missed is not None
     raise missed
+
+
+def keep(model: Model, dependencies: Dependencies, scores: Scores, kept: Sequence[int]) -> Choice:
+    """The choice that keeps as many channels of each group as `kept` says: one that was made before.
+
+    Raises:
+        InvalidInputError: `kept` is of another network.
+    """
+    sizes = [group.size for group in dependencies.groups]
+    if len(kept) != len(sizes) or any(not 0 < left <= size for left, size in zip(kept, sizes, strict=True)):
+        raise InvalidInputError(
+            f"the channels that were to be kept, {list(kept)}, are not of this network, whose groups have {sizes}",
+            blame="your edgekit.lock",
+            remedy="Remove it and build again; the choice is then made anew.",
+        )
+    macs, left = costs(model, dependencies).macs, np.array(kept, np.int64)
+    return Choice(tuple(kept), _removed(dependencies.groups, left, scores), macs(left) / macs(), 1)
 
 
 def _removed(groups: Sequence[Group], kept: Kept, scores: Scores) -> Channels:
@@ -223,11 +240,11 @@ def _missed(macs: Volume, sizes: Sequence[list[int]], left: float, ratio: float)
         return InvalidInputError(
             f"at most {1 - least:.3f} of the MACs can go here, not {ratio:g}: the rest is in channels that stay",
             blame=blame,
-            remedy=f"Ask for less, like {math.floor(100 * (1 - least)) / 100:g}; what stays, and why, says:"
+            remedy=f"Ask for less, like --prune {math.floor(100 * (1 - least)) / 100:g}; what stays, and why, says:"
             " edgekit explain --pruning MODEL",
         )
     return InvalidInputError(
         f"no whole number of channels takes {ratio:g} of the MACs here; the nearest takes {1 - left:.3f}",
         blame=blame,
-        remedy=f"Ask for that: {1 - left:.2f}",
+        remedy=f"Ask for that: --prune {1 - left:.2f}",
     )

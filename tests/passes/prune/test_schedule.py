@@ -126,5 +126,5 @@ def test_more_than_can_go_is_refused_with_what_can() -> None:
     scores = importance("l1")(model, dependencies, NOTHING)
     with pytest.raises(InvalidInputError, match=r"at most 0\.\d+ of the MACs can go here, not 0.9") as caught:
         choose(model, dependencies, scores, 0.9)
-    possible = float(caught.value.remedy.split("like ")[1].split(";")[0])
+    possible = float(caught.value.remedy.split("like --prune ")[1].split(";")[0])
     assert choose(model, dependencies, scores, possible).kept == (1,)

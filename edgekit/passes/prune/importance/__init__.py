@@ -49,7 +49,7 @@ class Evidence:
             raise UsageError(
                 f"the importance {name} is measured on calibration samples, and there are none",
                 blame="the command line",
-                remedy="Give samples, or rank by weights alone: l2",
+                remedy="Give data with --data D, or rank by weights alone: --importance l2",
             )
 
 
