@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,8 +69,8 @@ def test_the_manifest_names_what_went_and_no_clock(pruned):
         assert manifest["model"]["macs"] > target.macs
 
 
-def test_a_choice_in_the_lock_is_repeated_and_another_request_voids_it(pruned):
-    out, _ = pruned
+def test_a_choice_in_the_lock_is_repeated_and_another_request_voids_it(pruned, tmp_path):
+    out = shutil.copytree(pruned[0], tmp_path / "out")
     lock = out / "edgekit.lock"
     content = json.loads(lock.read_text())
     row = content["pruning"]["raspberry-pi-4"]

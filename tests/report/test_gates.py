@@ -238,3 +238,16 @@ def test_masks_and_boxes_of_the_float_model_are_gated(metrics, gate, holds):
 def test_a_larger_drop_lets_more_masks_and_boxes_differ():
     assert judge(GateSection(max_drop=2), evidence(metrics=_without_labels("mask_agreement", 93)))[1] == 0
     assert judge(GateSection(max_drop=2), evidence(metrics=_without_labels("box_agreement", 91, boxes=40)))[1] == 0
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0.6, 0), (1.0, 0), (1.015, 0), (1.05, 5)])
+@pytest.mark.parametrize("where", [{}, NO_BOARD, {**NO_BOARD, **EMULATED}])
+def test_pruned_and_slower_than_unpruned_is_refused_wherever_it_was_timed(ratio, code, where):
+    gates, found = judge(GateSection(), evidence(dense_ratio=ratio, **where))
+    gate = next(gate for gate in gates if gate.name == "pruned-speedup")
+    assert (gate.value, gate.passed, found) == (pytest.approx(1 / ratio), code == 0, code)
+
+
+def test_what_was_not_pruned_has_no_such_gate():
+    gates, _ = judge(GateSection(), evidence())
+    assert "pruned-speedup" not in {gate.name for gate in gates}
