@@ -54,9 +54,9 @@ def yolo() -> Any:
     return keras.Model(image, [boxes, layers.Activation("sigmoid", name="scores")(predictions[..., 4:])])
 
 
-def unet() -> Any:
+def unet(size: int = 32) -> Any:
     """Down twice, up once by Conv2DTranspose and once by bilinear interpolation, with skips."""
-    image = keras.Input((32, 32, 3), name="image")
+    image = keras.Input((size, size, 3), name="image")
     first = conv(image, 16, 3, "relu")
     second = conv(layers.MaxPooling2D()(first), 32, 3, "relu")
     bottom = layers.LeakyReLU(0.1)(layers.Conv2D(64, 3, padding="same")(layers.MaxPooling2D()(second)))

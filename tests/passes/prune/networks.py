@@ -161,6 +161,15 @@ def _channels_last(net: Network) -> None:
     net.x, net.channels = net.add("Transpose", [shifted], perm=[0, 3, 1, 2]), 6
 
 
+def _rows(net: Network) -> None:
+    """A dense layer on the places of all images in one long axis, as TensorFlow's exporters write it."""
+    last = net.add("Transpose", [net.x], perm=[0, 2, 3, 1])
+    rows = net.add("Reshape", [last, net.integers([-1, net.channels])])
+    made = net.add("Relu", [net.add("Gemm", [rows, net.weights(net.channels, 6), net.weights(6)])])
+    image = net.add("Reshape", [made, net.integers([-1, SIZE, SIZE, 6])])
+    net.x, net.channels = net.add("Transpose", [image], perm=[0, 3, 1, 2]), 6
+
+
 def _layer_norm(net: Network) -> None:
     last = net.add("Transpose", [net.x], perm=[0, 2, 3, 1])
     normed = net.add("LayerNormalization", [last, net.weights(net.channels), net.weights(net.channels)], axis=-1)
@@ -203,7 +212,7 @@ BLOCKS: dict[str, Callable[[Network], None]] = {
     function.__name__.lstrip("_"): function
     for function in (
         _plain, _depthwise, _grouped, _batch_norm, _residual, _squeeze_excite, _concat, _split, _slice, _gather,
-        _pool_and_resize, _pad_and_shrink, _shuffle, _channels_last, _layer_norm, _dense, _attention, _unknown,
+        _pool_and_resize, _pad_and_shrink, _shuffle, _channels_last, _rows, _layer_norm, _dense, _attention, _unknown,
     )
 }  # fmt: skip
 

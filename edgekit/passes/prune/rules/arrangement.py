@@ -95,7 +95,7 @@ def _reshaped(node: NodeChannels) -> None:
             made[new[0]] = data[old[0]]
         elif len(new) == 1:
             made[new[0]] = _merged(node, [data[axis] for axis in old], [before[axis] or 1 for axis in old])
-        elif len(old) == 1:
+        elif len(old) == 1 and new:
             place, channels = _split_axis(node, data[old[0]], [after[axis] or 1 for axis in new])
             made[new[place]] = channels
         else:
@@ -104,26 +104,25 @@ def _reshaped(node: NodeChannels) -> None:
 
 
 def _blocks(before: tuple[int | None, ...], after: tuple[int | None, ...]) -> list[tuple[list[int], list[int]]]:
-    """The axes of a reshape in the smallest blocks that hold equally many elements; axes of size 1 stand alone."""
+    """The axes of a reshape in the smallest blocks that hold equally many elements; axes of size 1 stand alone.
+
+    They are found from the last axis on, because the first one is the batch, which others may be multiplied with: what
+    is left then has nothing on its right side.
+    """
     old = [axis for axis, size in enumerate(before) if size != 1]
     new = [axis for axis, size in enumerate(after) if size != 1]
     blocks: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) and j < len(new):
-        left, right = [old[i]], [new[j]]
-        i, j = i + 1, j + 1
+    while old and new:
+        left, right = [old.pop()], [new.pop()]
         while (a := _elements(before, left)) != (b := _elements(after, right)):
-            if a < b and i < len(old):
-                left.append(old[i])
-                i += 1
-            elif b < a and j < len(new):
-                right.append(new[j])
-                j += 1
+            if a < b and old:
+                left.insert(0, old.pop())
+            elif b < a and new:
+                right.insert(0, new.pop())
             else:
-                # The batch is part of it: nothing can be said of any of these axes.
-                return [*blocks, ([*left, *old[i:]], [*right, *new[j:], -1])]
+                return [*blocks, ([*old, *left], [])]
         blocks.append((left, right))
-    return blocks
+    return [*blocks, (old, [])]
 
 
 def _elements(shape: tuple[int | None, ...], axes: list[int]) -> float:
