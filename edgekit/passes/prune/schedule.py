@@ -110,8 +110,9 @@ def choose(
         scores: the importance of each channel of each group; the least important go.
         ratio: the share of the MACs that goes, between 0 and 1.
         schedule: how it is spread over the groups.
-        multiple: a group larger than this keeps a multiple of it (of channels of the layer that makes them), or all.
-            A smaller group keeps a multiple of its half, quarter, …; so do all where the target is missed otherwise.
+        multiple: a group keeps a multiple of it (of channels of the layer that makes them), or all, so that a group
+            that is no larger stays whole. Where the target is missed that way, these small groups keep a multiple of
+            its half, quarter, …; and where that misses it, too, all do.
 
     Raises:
         UsageError: the ratio is not between 0 and 1.
@@ -127,8 +128,8 @@ def choose(
             remedy="Build it without pruning.",
         )
     missed = None
-    for unit in _halves(multiple):
-        sizes = [_sizes(group, unit) for group in dependencies.groups]
+    for unit, whole in itertools.product(_halves(multiple), (True, False)):
+        sizes = [_sizes(group, unit, whole=whole) for group in dependencies.groups]
         kept = _walk(_ordered(dependencies.groups, sizes, scores, schedule), macs, 1 - ratio)
         left = macs(kept) / macs()
         if abs(left - (1 - ratio)) <= TOLERANCE:
@@ -171,13 +172,16 @@ def _halves(multiple: int) -> Iterator[int]:
         multiple //= 2
 
 
-def _sizes(group: Group, multiple: int) -> list[int]:
+def _sizes(group: Group, multiple: int, *, whole: bool) -> list[int]:
     """How many channels the group may keep, the most first; one is always left.
 
-    A channel that takes several places in the layer that makes it (an attention head) counts for all of them.
+    A channel that takes several places in the layer that makes it (an attention head) counts for all of them. Without
+    `whole` a group that is no larger than the multiple keeps a multiple of its half, quarter, ….
     """
     places = next((m.channels.shape[1] for m in group.members if m.role is Role.MAKES), 1)
-    unit = next(unit for unit in _halves(multiple // math.gcd(multiple, places)) if unit < group.size or unit == 1)
+    unit = multiple // math.gcd(multiple, places)
+    if not whole:
+        unit = next(half for half in _halves(unit) if half < group.size or half == 1)
     return [group.size, *range((group.size - 1) // unit * unit, 0, -unit)]
 
 
