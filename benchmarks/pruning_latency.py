@@ -45,7 +45,7 @@ def main() -> None:
             for target in build(str(path), TARGETS, flags=flags, out=Path(folder, "out", name)).targets:
                 if not target.pruned:
                     failed = True
-                    print(f"| {name} | {target.target} | {target.error} |", flush=True)
+                    print(f"| {name} | {target.target} | {(target.error or {}).get('cause')} |", flush=True)
                     continue
                 ratio = target.pruned.dense_ratio
                 assert ratio is not None
