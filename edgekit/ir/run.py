@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgekit.core.types import TensorSpec
 from edgekit.ir.model import Model
 
-__all__ = ["Arrays", "max_relative", "probe", "probe_specs", "run", "run_bytes"]
+__all__ = ["Arrays", "batches", "max_relative", "open_session", "probe", "probe_specs", "run", "run_bytes"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 _FLOOR = 1e-6
@@ -39,27 +39,47 @@ def run_bytes(model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]], batch: in
         feeds: as for `run`.
         batch: how many samples at once where the model leaves that open; None for all.
     """
+    session = open_session(model)
+    names = [output.name for output in session.get_outputs()]
+    shapes = {spec.name: spec.shape for spec in session.get_inputs()}
+    parts = [session.run(names, part) for part in batches(shapes, feeds, batch)]
+    if len(parts) == 1:
+        return dict(zip(names, parts[0], strict=True))
+    return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def open_session(model: bytes) -> Any:
+    """An ONNX Runtime session for a serialised model: CPU provider, one thread, graph optimisation off."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    inputs = [i for i in session.get_inputs() if i.name in feeds and i.shape]
-    whole = {i.name for i in inputs if feeds[i.name].ndim > len(i.shape)}
-    leading = {i.name: i.shape[0] for i in inputs if i.name not in whole}
-    batch = next((size for size in leading.values() if isinstance(size, int)), 1 if whole else batch)
-    samples = max((len(feeds[i.name]) for i in inputs), default=1)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def batches(
+    shapes: Mapping[str, Sequence[int | str | None]], feeds: Mapping[str, np.ndarray[Any, Any]], batch: int | None
+) -> Iterator[Arrays]:
+    """What goes into a model at once: `batch` samples, or as many as it fixes.
+
+    Args:
+        shapes: of the model's inputs, by name.
+        feeds: as for `run`.
+        batch: how many samples where the model leaves that open; None for all.
+    """
+    fed = {name: shape for name, shape in shapes.items() if name in feeds and shape}
+    whole = {name for name, shape in fed.items() if feeds[name].ndim > len(shape)}
+    leading = [shape[0] for name, shape in fed.items() if name not in whole]
+    batch = next((size for size in leading if isinstance(size, int)), 1 if whole else batch)
+    samples = max((len(feeds[name]) for name in fed), default=1)
     if not whole and (batch is None or batch == samples):
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        yield dict(feeds)
+        return
     step = batch or 1
-    parts = [
-        session.run(names, {key: value[at] if key in whole else value[at : at + step] for key, value in feeds.items()})
-        for at in range(0, samples, step)
-    ]
-    return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+    for at in range(0, samples, step):
+        yield {key: value[at] if key in whole else value[at : at + step] for key, value in feeds.items()}
 
 
 def probe(model: Model, seed: int, samples: int) -> Arrays:

@@ -1,36 +1,79 @@
-"""The activations inside a Model for given samples, some samples at a time."""
+"""The activations inside a Model for given samples, met one after the other on one walk through the network."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
-from edgekit.ir.run import Arrays, run_bytes
+from edgekit.ir.run import batches, open_session
+from edgekit.passes.prune.rules import read_by
 
-__all__ = ["activations"]
+__all__ = ["Walk"]
 
 _CHUNK = 16
 
 
-def activations(model: Model, names: Collection[str], samples: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[Arrays]:
-    """What the values `names` hold for `samples`, on ONNX Runtime; a few samples at a time, since they are large.
+class Walk:
+    """A Model on ONNX Runtime, stopped wherever one wants to look, or to change the weights that come next.
 
-    Args:
-        model: the Model.
-        names: activations of it.
-        samples: inputs by name, (samples, …) each.
+    Every node runs once: at each stop the activations are kept that nodes behind it read, for all samples.
     """
-    proto = ir.to_proto(model.proto)
-    outputs = {value.name for value in proto.graph.output}
-    values = {str(value.name): value for node in model.graph for value in node.outputs}
-    proto.graph.output.extend(ir.to_proto(values[name]) for name in names if name not in outputs)
-    content = proto.SerializeToString()
-    count = min((len(array) for array in samples.values()), default=0)
-    for begin in range(0, count, _CHUNK):
-        chunk = {name: array[begin : begin + _CHUNK] for name, array in samples.items()}
-        answer = run_bytes(content, chunk)
-        yield {name: answer[name] for name in names}
+
+    def __init__(self, model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """At the inputs.
+
+        Args:
+            model: the Model. Weights may change in front of the walk.
+            samples: inputs by name, as `edgekit.ir.run.run` takes them.
+        """
+        self._model, self._at, self._nodes = model, 0, list(model.graph)
+        self._places = {node: place for place, node in enumerate(self._nodes)}
+        self._last_read = {value: place for place, node in enumerate(self._nodes) for value in read_by(node)}
+        self._live = list(model.graph.inputs)
+        shapes = {spec.name: spec.shape for spec in model.inputs}
+        self._chunks = list(batches(shapes, {name: samples[name] for name in shapes}, _CHUNK))
+
+    def to(self, node: ir.Node) -> None:
+        """Go on to `node`, which lies ahead: all nodes before it have run then."""
+        begin, self._at = self._at, self._places[node]
+        segment = self._nodes[begin : self._at]
+        made = [value for each in segment for value in each.outputs if value.name]
+        live = [value for value in (*self._live, *made) if self._last_read.get(value, -1) >= self._at]
+        new = [value for value in live if value not in self._live]
+        session = open_session(self._serialised(segment, new)) if new else None
+        taken = {str(value.name) for value in self._live if session is not None} & {
+            str(value.name) for each in segment for value in read_by(each)
+        }
+        kept, names = {str(value.name) for value in live}, [str(value.name) for value in new]
+        for place, chunk in enumerate(self._chunks):
+            answers = session.run(names, {name: chunk[name] for name in taken}) if session is not None else []
+            still = {name: array for name, array in chunk.items() if name in kept}
+            self._chunks[place] = still | dict(zip(names, answers, strict=True))
+        self._live = live
+
+    def here(self, value: ir.Value) -> Iterator[np.ndarray[Any, Any]]:
+        """What a value that a node here or behind reads holds, some samples at a time."""
+        return (chunk[str(value.name)] for chunk in self._chunks)
+
+    def _serialised(self, segment: list[ir.Node], outputs: list[ir.Value]) -> bytes:
+        """A model of some nodes."""
+        read = dict.fromkeys(value for node in segment for value in read_by(node))
+        graph = onnx.GraphProto(name="segment")
+        graph.node.extend(ir.to_proto(node) for node in segment)
+        graph.input.extend(ir.to_proto(value) for value in self._live if value in read)
+        graph.output.extend(ir.to_proto(value) for value in outputs)
+        for value in read:
+            if value.is_initializer():
+                assert value.const_value is not None
+                tensor = ir.to_proto(value.const_value)
+                tensor.name = str(value.name)
+                graph.initializer.append(tensor)
+        opsets = [onnx.helper.make_opsetid(name, version) for name, version in self._model.proto.opset_imports.items()]
+        proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=self._model.proto.ir_version)
+        content: bytes = proto.SerializeToString()
+        return content

@@ -10,26 +10,32 @@ every place of the window, and needs channels² moments instead of (channels × 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
-from edgekit.passes.prune.activations import activations
+from edgekit.passes.prune.activations import Walk
 from edgekit.passes.prune.dependencies import Dependencies, Mask
 from edgekit.passes.prune.layers import WeightAxis, layers
 from edgekit.passes.prune.rules import shape_of
 
 __all__ = ["compensate"]
 
+_Array = np.ndarray[Any, Any]
 _Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 # Ridge, relative to the mean square of a channel: keeps the weights where the samples say nothing.
 _RIDGE = 1e-3
 # A wider input (an image that is flattened) would need gigabytes of moments.
 _MAX_WIDTH = 4096
+# Of the places in a few images so many say as much as all of them.
+_ROWS = 16384
+# Bytes of activations that are kept for all samples, at most; where images are large, fewer of them do.
+_MEMORY = 2**30
 
 
 def compensate(
@@ -54,46 +60,59 @@ def compensate(
         How many layers were compensated.
     """
     kept = dependencies.kept(removed)
-    original = {reads.layer: reads for _, _, reads in layers(dense.graph) if reads is not None}
-    count = 0
+    original = {reads.layer: (node, reads) for node, _, reads in layers(dense.graph) if reads is not None}
+    todo = []
     for node, _, reads in layers(pruned.graph):
         if reads is None or not _takes_part(node, reads) or reads.layer not in original:
             continue  # among them a depthwise layer that has a single channel left
-        before = original[reads.layer]
+        dense_node, before = original[reads.layer]
         mask = kept[str(before.data.name)][before.data_axis]
-        if mask is None or mask.size > _MAX_WIDTH:
-            continue
-        regression = _regression(dense, pruned, reads, mask, samples)
+        if mask is not None and mask.size <= _MAX_WIDTH:
+            todo.append((node, reads, dense_node, before, mask))
+    most = max(_MEMORY // (_peak(dense) + _peak(pruned)), 1)
+    samples = {name: array[:most] for name, array in samples.items()}
+    there, here = Walk(dense, samples), Walk(pruned, samples)
+    for node, reads, dense_node, before, mask in todo:
+        there.to(dense_node)
+        here.to(node)
+        regression = _regression(there.here(before.data), here.here(reads.data), reads.data_axis, mask)
         assert before.weights.const_value is not None
         weights = np.moveaxis(before.weights.const_value.numpy(), before.axis, -1).astype(np.float64) @ regression
         _write(reads, weights, kept[str(before.weights.name)], before.axis)
-        count += 1
-    return count
+    return len(todo)
 
 
 def _takes_part(node: ir.Node, reads: WeightAxis) -> bool:
     return node.attributes.get_int("group", 1) == 1 and len(reads.weights.uses()) == 1 and len(shape_of(reads.data)) > 1
 
 
-def _regression(
-    dense: Model, pruned: Model, reads: WeightAxis, mask: Mask, samples: Mapping[str, np.ndarray[Any, Any]]
-) -> _Matrix:
+def _peak(model: Model) -> int:
+    """Bytes of activations a sample, at most, where a layer reads."""
+    readers = {reads.layer for _, _, reads in layers(model.graph) if reads is not None}
+    return max((layer.live_bytes for layer in model_cost(model).layers if layer.name in readers), default=1)
+
+
+def _regression(dense: Iterable[_Array], pruned: Iterable[_Array], axis: int, mask: Mask) -> _Matrix:
     """B of x ≈ B x', (channels before, channels left); without samples it picks the channels that are left."""
-    name, axis = str(reads.data.name), reads.data_axis
     picks: _Matrix = np.eye(mask.size)[:, mask]
     moments, missing = np.zeros((int(mask.sum()),) * 2), np.zeros(picks.shape)
-    chunks = zip(activations(dense, [name], samples), activations(pruned, [name], samples), strict=True)
-    for before, after in chunks:
-        x, left = _rows(before[name], axis), _rows(after[name], axis)
+    random = np.random.default_rng(0)
+    for before, after in zip(dense, pruned, strict=True):
+        x, left = _rows(before, axis), _rows(after, axis)
+        if len(x) > _ROWS:
+            drawn = random.choice(len(x), _ROWS, replace=False)
+            x, left = x[drawn], left[drawn]
+        x, left = x.astype(np.float64), left.astype(np.float64)
         moments += left.T @ left
-        missing += (x - left @ picks.T).T @ left
+        missing[~mask] += (x[:, ~mask]).T @ left
+        missing[mask] += (x[:, mask] - left).T @ left
     ridge = _RIDGE * max(np.trace(moments) / len(moments), 1e-30)
     return picks + np.linalg.solve(moments + ridge * np.eye(len(moments)), missing.T).T
 
 
-def _rows(data: np.ndarray[Any, Any], axis: int) -> _Matrix:
+def _rows(data: _Array, axis: int) -> _Array:
     moved = np.moveaxis(data, axis, -1)
-    return moved.reshape(-1, moved.shape[-1]).astype(np.float64)
+    return moved.reshape(-1, moved.shape[-1])
 
 
 def _write(reads: WeightAxis, weights: _Matrix, kept: list[Mask | None], axis: int) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import onnx_ir as ir
 
 from edgekit.ir.model import Model
-from edgekit.passes.prune.activations import activations as measured
+from edgekit.passes.prune.activations import Walk
 from edgekit.passes.prune.dependencies import Dependencies
 from edgekit.passes.prune.importance import Evidence, Scores, content_of, ranks_by
 from edgekit.passes.prune.layers import WeightAxis, layers
@@ -30,11 +31,13 @@ def activations(model: Model, dependencies: Dependencies, evidence: Evidence) ->
     evidence.require_samples("activations")
     wanted = {int(root) for group in dependencies.groups for root in group.roots}
     readers = [
-        reads for _, _, reads in layers(model.graph) if reads is not None and _reads(dependencies, reads, wanted)
+        (node, reads)
+        for node, _, reads in layers(model.graph)
+        if reads is not None and _reads(dependencies, reads, wanted)
     ]
     squares = _mean_squares(model, readers, evidence)
     total: dict[int, float] = defaultdict(float)
-    for reader in readers:
+    for _, reader in readers:
         shares = _shares(model, dependencies, reader, squares[str(reader.data.name), reader.data_axis])
         for root, share in shares.items():
             total[root] += share
@@ -47,19 +50,20 @@ def _reads(dependencies: Dependencies, reader: WeightAxis, wanted: set[int]) -> 
 
 
 def _mean_squares(
-    model: Model, readers: list[WeightAxis], evidence: Evidence
+    model: Model, readers: list[tuple[ir.Node, WeightAxis]], evidence: Evidence
 ) -> dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     """E[x²] for each place of the axes that are read."""
-    axes = {(str(reader.data.name), reader.data_axis) for reader in readers}
-    sums: dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
-    seen = 0
-    for chunk in measured(model, sorted({name for name, _ in axes}), evidence.samples):
-        for name, axis in axes:
-            data = np.moveaxis(chunk[name], axis, -1)
-            flat = data.reshape(-1, data.shape[-1]).astype(np.float64)
-            sums[name, axis] = sums.get((name, axis), np.zeros(flat.shape[1])) + np.square(flat).sum(axis=0) / len(data)
-        seen += 1
-    return {axis: total / max(seen, 1) for axis, total in sums.items()}
+    walk = Walk(model, evidence.samples)
+    found: dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
+    for node, reads in readers:
+        walk.to(node)
+        means = [
+            np.square(np.moveaxis(data, reads.data_axis, -1).reshape(-1, data.shape[reads.data_axis]), dtype=np.float64)
+            .mean(axis=0)
+            for data in walk.here(reads.data)
+        ]  # fmt: skip
+        found[str(reads.data.name), reads.data_axis] = np.mean(means, axis=0)
+    return found
 
 
 def _shares(

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from edgekit.passes.prune.channels import Channels, ChannelSets
 
-__all__ = ["Adapt", "Axes", "Kept", "NodeChannels", "Rule", "channel_rule", "rule_of"]
+__all__ = ["Adapt", "Axes", "Kept", "NodeChannels", "Rule", "channel_rule", "read_by", "rule_of"]
 
 # The channels of a value's axes; None for an axis whose size stays.
 Axes = list[Channels | None]
@@ -98,7 +98,7 @@ class NodeChannels:
 
     def freeze_all(self, *, why: str) -> None:
         """Everything that this node reads stays, also what the graphs inside it read; `why` as for `freeze`."""
-        for value in _read_by(self.node):
+        for value in read_by(self.node):
             self.freeze(*self._known.get(value, []), why=why)
         self.give()
 
@@ -137,7 +137,8 @@ def rule_of(node: ir.Node) -> _Entry | None:
     return _RULES.get(node.op_type) if not node.domain else None
 
 
-def _read_by(node: ir.Node) -> Iterator[ir.Value]:
+def read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, and what the graphs inside it read."""
     yield from (value for value in node.inputs if value is not None)
     for attribute in node.attributes.values():
         graphs: Sequence[ir.Graph] = ()
@@ -146,7 +147,7 @@ def _read_by(node: ir.Node) -> Iterator[ir.Value]:
         elif attribute.type is ir.AttributeType.GRAPHS:
             graphs = attribute.as_graphs()
         for inner in (inner for graph in graphs for inner in graph):
-            yield from _read_by(inner)
+            yield from read_by(inner)
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...]:
