@@ -28,7 +28,7 @@ __all__ = [
 def print_build(report: BuildReport) -> None:
     """One row a target, then what is unproven or failed, and where the files are."""
     console = _console()
-    table = _table("target", "precision", "bytes", "of float", "accuracy", "speed", "verdict")
+    table = _table("target", "precision", "bytes", "of float", "download", "of float", "accuracy", "speed", "verdict")
     for target in report.targets:
         table.add_row(*_target_row(target))
     console.print(table)
@@ -208,18 +208,22 @@ def _table(*header: str) -> Table:
 
 def _target_row(target: TargetReport) -> tuple[str, ...]:
     if target.error:
-        return (escape(target.target), "", "", "", "", "", f"[red]failed ({target.exit_code})[/]")
+        return (escape(target.target), *[""] * 7, f"[red]failed ({target.exit_code})[/]")
     verdict = {True: "[green]passed[/]", False: f"[red]failed ({target.exit_code})[/]", None: "[yellow]unproven[/]"}
-    share = f"{target.bytes / target.float_bytes:.2f}×" if target.bytes and target.float_bytes else ""
     return (
         escape(target.target),
         str(target.precision),
-        f"{target.bytes:,}",
-        share,
+        *_size(target.bytes, target.float_bytes),
+        *_size(target.download_bytes, target.float_download_bytes),
         _accuracy(target.metrics),
         _speed(target),
         verdict[target.passed],
     )
+
+
+def _size(size: int | None, of_float: int | None) -> tuple[str, str]:
+    """Bytes, and their share of the float model's."""
+    return (f"{size:,}" if size else "", f"{size / of_float:.2f}×" if size and of_float else "")
 
 
 def _device_row(device: DeviceReport) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def _manifest(
             "digest": artifact.digest,
             "bytes": artifact.size,
             "float_bytes": report.float_bytes,
+            "download_bytes": report.download_bytes,
+            "float_download_bytes": report.float_download_bytes,
             "runtime": target.backend.runtime,
             "runtime_options": to_json(artifact.runtime_options),
             "device_runtime": artifact.device_runtime,

@@ -10,6 +10,7 @@ from edgekit.core.errors import EdgekitError
 from edgekit.core.types import EvidenceKind, Gate, Metric
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
+from edgekit.pipeline.download import download_bytes
 from edgekit.pipeline.trial import Showing, TargetJob, Trial
 from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
@@ -49,6 +50,8 @@ def target_report(
         files=tuple(file.name for file in trial.artifact.files),
         bytes=trial.artifact.size,
         float_bytes=target.float_artifact.size,
+        download_bytes=download_bytes(target.job.store, trial.artifact),
+        float_download_bytes=download_bytes(target.job.store, target.float_artifact),
         params=_cost(target, "params"),
         macs=_cost(target, "macs"),
         pruned=_pruned(target, showing if speaks else here),

@@ -94,6 +94,8 @@ class TargetReport:
     """The result for one target.
 
     Attributes:
+        bytes, download_bytes: of the artifact's files, and of what travels: each of them compressed with zstd.
+        float_bytes, float_download_bytes: the same of the float artifact.
         params, macs: of what was compiled: less than the original's where it was pruned.
         pruned: what pruning took; None where nothing was pruned.
         latency: measured on the target itself; None where it was not at hand.
@@ -113,6 +115,8 @@ class TargetReport:
     files: tuple[str, ...] = ()
     bytes: int | None = None
     float_bytes: int | None = None
+    download_bytes: int | None = None
+    float_download_bytes: int | None = None
     params: int | None = None
     macs: int | None = None
     pruned: PrunedReport | None = None

@@ -128,6 +128,7 @@ def test_auto_takes_nothing_that_is_larger_than_float(home):
     for target in _build(home, "small").targets:
         assert target.error is None
         assert target.bytes <= target.float_bytes
+        assert target.download_bytes <= target.float_download_bytes < target.float_bytes
         for row in target.candidates[:-1]:
             assert "error" in row or not (row["accurate"] and row["cheap"] and row["small"])
 

@@ -1,0 +1,1 @@
+"""Weight sharing: a code book of few values for each layer, so that its weights compress."""
