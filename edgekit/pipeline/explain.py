@@ -45,9 +45,10 @@ def explain_pruning(
 def explain_imported(store: str, source: str, options: Mapping[str, Any]) -> PruningExplanation:
     """`explain_pruning` in its child; the arguments are those of `survey.look`."""
     from edgekit.ir.model import Model
+    from edgekit.passes.prune.dependencies import plain
 
     # As in `survey.look`: graphs are many small objects that live long.
     gc.disable()
     with child.in_process():
         imported = import_source(Store(Path(store)), Path(source), ModelSection.model_validate(options), seed=0)
-    return explain_model(Model.load(imported.path))
+    return explain_model(plain(Model.load(imported.path)))

@@ -23,7 +23,7 @@ from edgekit.passes.fuse.swish import FuseSwish
 from edgekit.passes.fuse.transposes import CancelTransposes
 from edgekit.passes.fuse.upsampling import FuseUpsampling
 
-__all__ = ["FUSION"]
+__all__ = ["FUSION", "STRUCTURE"]
 
 # In the order in which they run, again and again until none finds anything to do.
 FUSION: tuple[Pass, ...] = (
@@ -46,3 +46,6 @@ FUSION: tuple[Pass, ...] = (
     EliminateDuplicates(),
     RemoveDeadNodes(),
 )
+
+# What makes the structure plain and leaves each layer's weights and BatchNormalization as they were trained.
+STRUCTURE: tuple[Pass, ...] = tuple(each for each in FUSION if not isinstance(each, FoldAffine | FoldPrescale))

@@ -16,11 +16,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
+from edgekit.passes.contract import apply
+from edgekit.passes.fuse import STRUCTURE
 from edgekit.passes.prune.channels import Channels, ChannelSets
 from edgekit.passes.prune.layers import layers, name_of
 from edgekit.passes.prune.rules import Axes, NodeChannels, rule_of, shape_of
 
-__all__ = ["Dependencies", "Group", "Mask", "Member", "Role", "analyse"]
+__all__ = ["Dependencies", "Group", "Mask", "Member", "Role", "analyse", "plain"]
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -138,6 +140,14 @@ class Dependencies:
                     told.add(id(there))
                     lines.append(f"{there}: because of {source}, by {link.node}")
         return lines
+
+
+def plain(model: Model) -> Model:
+    """`model` with normalizations, activations and attention in one piece, as `analyse` understands them best.
+
+    Taken apart they can look as if they mixed channels, or the batch. BatchNormalization stays.
+    """
+    return apply(model, STRUCTURE, 0, until_stable=True)[0]
 
 
 def analyse(model: Model) -> Dependencies:

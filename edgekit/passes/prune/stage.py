@@ -14,7 +14,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import forget_quant_params
 from edgekit.passes.contract import apply
 from edgekit.passes.prune.channel_pruning import PruneChannels
-from edgekit.passes.prune.dependencies import analyse
+from edgekit.passes.prune.dependencies import analyse, plain
 from edgekit.passes.prune.importance import Evidence
 from edgekit.passes.prune.request import Pruning
 from edgekit.passes.prune.schedule import Choice, Schedule
@@ -42,8 +42,9 @@ def prune_model(
     Raises:
         InvalidInputError: nothing can go, or not that much.
     """
-    model = dense = Model.load(Path(source))
+    model = Model.load(Path(source))
     forget_quant_params(model)  # the ranges of a source that is quantized include channels that go
+    model = dense = plain(model)
     evidence = Evidence(_arrays(samples), _arrays(targets) if targets else {}, seed)
     groups, macs = analyse(model).groups, model_cost(dense).macs
     choices: list[Choice] = []

@@ -126,7 +126,7 @@ def test_without_samples_what_needs_them_says_so(name: str) -> None:
     model = network()
     with pytest.raises(UsageError, match="calibration samples") as caught:
         importance(name)(model, analyse(model), Evidence())
-    assert "Give samples" in caught.value.remedy
+    assert "Give data" in caught.value.remedy
 
 
 def test_batch_norm_without_one_says_what_to_take() -> None:

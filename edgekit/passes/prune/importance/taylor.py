@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.core.types import permutation
 from edgekit.ir.model import Model
+from edgekit.ir.run import batches
 from edgekit.passes.prune.dependencies import Dependencies, Role
 from edgekit.passes.prune.importance import Evidence, Scores, content_of, on_channels, ranks_by
 
@@ -61,12 +62,12 @@ def _gradients(model: Model, names: list[str], evidence: Evidence) -> Iterator[M
         permutation(logical.layout, lowered.layout, len(lowered.shape))
         for logical, lowered in zip(model.inputs, module.inputs, strict=True)
     ]
-    count = len(next(iter(evidence.samples.values())))
-    for begin in range(0, count, _BATCH):
-        rows = slice(begin, begin + _BATCH)
+    shapes = {spec.name: spec.shape for spec in model.inputs}
+    begin = 0
+    for part in batches(shapes, evidence.samples, _BATCH):
+        rows = slice(begin, begin := begin + len(next(iter(part.values()))))
         feeds = [
-            tf.constant(np.transpose(evidence.samples[spec.name][rows], order))
-            for spec, order in zip(model.inputs, orders, strict=True)
+            tf.constant(np.transpose(part[spec.name], order)) for spec, order in zip(model.inputs, orders, strict=True)
         ]
         with tf.GradientTape() as tape:
             losses = [
