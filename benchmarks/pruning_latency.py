@@ -71,7 +71,7 @@ def _application(which: str, home: Path) -> tuple[Path, dict[str, str]]:
 
     keras.utils.set_random_seed(0)
     path = home / f"{which}.keras"
-    getattr(keras.applications, which)(weights=None).save(path)
+    getattr(keras.applications, which)((224, 224, 3), weights=None).save(path)
     return path, _noise(home / f"{which}.npz", (224, 224, 3))
 
 
