@@ -11,9 +11,11 @@ from edgekit.ir.run import max_relative, probe, run
 from edgekit.passes.contract import Pass, PassResult
 from edgekit.passes.prune.compensation import compensate
 from edgekit.passes.prune.dependencies import analyse
+from edgekit.passes.prune.hardware_aware import TimeLimit, choose_in_time
 from edgekit.passes.prune.importance import Evidence, importance
 from edgekit.passes.prune.removal import mask_channels, remove_channels
 from edgekit.passes.prune.schedule import Choice, Schedule, choose, keep, require_prunable, require_share
+from edgekit.passes.prune.times import Times
 
 __all__ = ["PruneChannels"]
 
@@ -36,7 +38,7 @@ class PruneChannels(Pass):
 
     def __init__(
         self,
-        amount: float | Sequence[int],
+        amount: float | TimeLimit | Sequence[int],
         evidence: Evidence,
         *,
         measure: str = "l2",
@@ -47,10 +49,11 @@ class PruneChannels(Pass):
         """What to prune.
 
         Args:
-            amount: the share of the MACs that goes, between 0 and 1; or how many channels of each group stay.
+            amount: the share of the MACs that goes, between 0 and 1; or how long the network may take; or how many
+                channels of each group stay.
             evidence: samples and labels, for the measures that want them, and for compensation.
             measure: the name of the importance.
-            schedule: how the removal is spread over the network.
+            schedule: how the removal is spread over the network; of no account where time is to be met.
             multiple: what counts of channels are kept multiples of.
             compensated: whether the layers behind make up for what went; not without samples.
         """
@@ -73,6 +76,11 @@ class PruneChannels(Pass):
         if isinstance(self._amount, float):
             self.choice = choose(
                 model, dependencies, scores, self._amount, schedule=self._schedule, multiple=self._multiple
+            )
+        elif isinstance(self._amount, TimeLimit):
+            times = Times(model, dependencies, self._amount.clock)
+            self.choice = choose_in_time(
+                model, dependencies, scores, times, self._amount.seconds, multiple=self._multiple
             )
         else:
             self.choice = keep(model, dependencies, scores, self._amount)

@@ -18,12 +18,15 @@ from edgekit.passes.prune.costs import Kept, Volume, costs
 from edgekit.passes.prune.dependencies import Dependencies, Group, Role
 from edgekit.passes.prune.importance import Scores
 
-__all__ = ["TOLERANCE", "Choice", "Schedule", "choose", "keep", "require_prunable", "require_share"]
+__all__ = [
+    "CLOSE", "TOLERANCE", "Choice", "Schedule", "allowed_sizes", "choose", "halves", "keep", "least_important",
+    "require_prunable", "require_share",
+]  # fmt: skip
 
 # How far the MACs may be from what was asked for, as a share of all: channels go in whole steps.
 TOLERANCE = 0.03
 # Near enough to stop looking for something nearer.
-_CLOSE = 0.002
+CLOSE = 0.002
 
 
 class Schedule(enum.StrEnum):
@@ -128,12 +131,12 @@ def choose(
             remedy="Build it without pruning.",
         )
     missed = None
-    for unit, whole in itertools.product(_halves(multiple), (True, False)):
-        sizes = [_sizes(group, unit, whole=whole) for group in dependencies.groups]
+    for unit, whole in itertools.product(halves(multiple), (True, False)):
+        sizes = [allowed_sizes(group, unit, whole=whole) for group in dependencies.groups]
         kept = _walk(_ordered(dependencies.groups, sizes, scores, schedule), macs, 1 - ratio)
         left = macs(kept) / macs()
         if abs(left - (1 - ratio)) <= TOLERANCE:
-            return Choice(tuple(kept.tolist()), _removed(dependencies.groups, kept, scores), left, unit)
+            return Choice(tuple(kept.tolist()), least_important(dependencies.groups, kept, scores), left, unit)
         missed = _missed(macs, sizes, left, ratio)
     assert missed is not None
     raise missed
@@ -153,11 +156,11 @@ def keep(model: Model, dependencies: Dependencies, scores: Scores, kept: Sequenc
             remedy="Remove it and build again; the choice is then made anew.",
         )
     macs, left = costs(model, dependencies).macs, np.array(kept, np.int64)
-    return Choice(tuple(kept), _removed(dependencies.groups, left, scores), macs(left) / macs(), 1)
+    return Choice(tuple(kept), least_important(dependencies.groups, left, scores), macs(left) / macs(), 1)
 
 
-def _removed(groups: Sequence[Group], kept: Kept, scores: Scores) -> Channels:
-    """The least important channels of each group."""
+def least_important(groups: Sequence[Group], kept: Kept, scores: Scores) -> Channels:
+    """The `roots` of the least important channels of each group, which go when `kept` of each stay."""
     return np.concatenate(
         [
             group.roots[np.argsort(score, kind="stable")[: group.size - left]]
@@ -166,13 +169,14 @@ def _removed(groups: Sequence[Group], kept: Kept, scores: Scores) -> Channels:
     )
 
 
-def _halves(multiple: int) -> Iterator[int]:
+def halves(multiple: int) -> Iterator[int]:
+    """The multiple, its half, its quarter, …, to 1."""
     while multiple:
         yield multiple
         multiple //= 2
 
 
-def _sizes(group: Group, multiple: int, *, whole: bool) -> list[int]:
+def allowed_sizes(group: Group, multiple: int, *, whole: bool) -> list[int]:
     """How many channels the group may keep, the most first; one is always left.
 
     A channel that takes several places in the layer that makes it (an attention head) counts for all of them. Without
@@ -181,7 +185,7 @@ def _sizes(group: Group, multiple: int, *, whole: bool) -> list[int]:
     places = next((m.channels.shape[1] for m in group.members if m.role is Role.MAKES), 1)
     unit = multiple // math.gcd(multiple, places)
     if not whole:
-        unit = next(half for half in _halves(unit) if half < group.size or half == 1)
+        unit = next(half for half in halves(unit) if half < group.size or half == 1)
     return [group.size, *range((group.size - 1) // unit * unit, 0, -unit)]
 
 
@@ -223,7 +227,7 @@ def _walk(steps: Sequence[_Step], macs: Volume, target: float) -> Kept:
     kept, stopped = after(low), set[int]()
     distance = abs(macs(kept) / macs() - target)
     for step in steps[low:]:
-        if distance <= _CLOSE:
+        if distance <= CLOSE:
             break
         if step.group in stopped:
             continue

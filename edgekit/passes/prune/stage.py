@@ -15,9 +15,11 @@ from edgekit.ir.quantization import forget_quant_params
 from edgekit.passes.contract import apply
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.dependencies import analyse, plain
+from edgekit.passes.prune.hardware_aware import TimeLimit
 from edgekit.passes.prune.importance import Evidence
 from edgekit.passes.prune.request import Pruning
 from edgekit.passes.prune.schedule import Choice, Schedule
+from edgekit.passes.prune.times import Clock
 
 __all__ = ["prune_model"]
 
@@ -47,11 +49,12 @@ def prune_model(
     model = dense = plain(model)
     evidence = Evidence(_arrays(samples), _arrays(targets) if targets else {}, seed)
     groups, macs = analyse(model).groups, model_cost(dense).macs
+    clock = Clock.of(dense, pruning.times) if pruning.times else None
     choices: list[Choice] = []
     for step in range(1, pruning.steps + 1):
         events.progress(f"pruning step {step} of {pruning.steps}", (step - 1) / pruning.steps)
         each = PruneChannels(
-            _amount(pruning, step, model_cost(model).macs / macs),
+            _amount(pruning, clock, step, model_cost(model).macs / macs),
             evidence,
             measure=pruning.importance,
             schedule=Schedule(pruning.schedule),
@@ -72,13 +75,16 @@ def prune_model(
     }
 
 
-def _amount(pruning: Pruning, step: int, left: float) -> float | Sequence[int]:
+def _amount(pruning: Pruning, clock: Clock | None, step: int, left: float) -> float | TimeLimit | Sequence[int]:
     """What a step takes of a network that has the share `left` of its MACs: each takes the same share of what is left.
 
     Reckoned from what is left, so that the misses of the steps don't add up.
     """
     if pruning.kept:
         return pruning.kept[step - 1]
+    if clock is not None:
+        assert pruning.share is not None
+        return TimeLimit(clock, clock.whole * pruning.share ** (step / pruning.steps))
     assert pruning.prune is not None
     target: float = (1 - pruning.prune) ** (step / pruning.steps)
     return 1 - target / left
