@@ -84,6 +84,15 @@ def _build(
         float | None,
         typer.Option("--prune", metavar="0.5", help="Remove channels until this share of the MACs has gone."),
     ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(
+            "--speedup",
+            metavar="2.0",
+            help="Remove channels until the artifact is so many times as fast as the unpruned one of its precision, by"
+            " a clock: the target's own, if it is at hand.",
+        ),
+    ] = None,
     importance: Annotated[
         str | None,
         typer.Option(
@@ -153,7 +162,9 @@ def _build(
             data=data, train=train_data, eval=eval_data, none=no_data, metric=metric,
             normalize=normalize, resize=resize, color=color,
         ) | ({"labels": False} if no_labels else {}),
-        "shrink": given(prune=prune, importance=importance, schedule=schedule, prune_steps=prune_steps),
+        "shrink": given(
+            prune=prune, speedup=speedup, importance=importance, schedule=schedule, prune_steps=prune_steps
+        ),
         "precision": given(precision=precision, io=io),
         "gates": given(
             max_drop=max_drop,

@@ -274,6 +274,11 @@ def _notes(target: TargetReport) -> Iterable[str]:
             else (f"; {pruned.dense_ratio:.2f}× the time{place} of the unpruned {target.precision} artifact")
         )
         yield f"pruned to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters{ratio}"
+        if pruned.speedup and pruned.dense_ratio:
+            yield (
+                f"pruned for {pruned.speedup:.2f}× the speed: {1 / pruned.dense_ratio:.2f}× measured{place}, after"
+                f" {pruned.predicted:.2f}× predicted from its layers"
+            )
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"

@@ -6,6 +6,7 @@ The file and the flags have one schema; flags win. Paths in a file are relative 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -123,12 +124,15 @@ class ShrinkSection(_Section):
 
     Attributes:
         prune: the share of the MACs that goes with whole channels, between 0 and 1. None: nothing goes.
+        speedup: instead, how many times as fast as the unpruned network in the same precision the result is to be.
         importance: the measure that decides which; None: activations, or l2 where there is no data.
-        schedule: the same share of each group, or one ranking of the channels of all groups.
+        schedule: the same share of each group, or one ranking of the channels of all groups; a speed-up ranks them by
+            what a clock says.
         prune_steps: in how many steps; after each the importance is measured anew.
     """
 
     prune: float | None = None
+    speedup: float | None = None
     importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
     schedule: Literal["uniform", "global"] = "uniform"
     prune_steps: int = Field(default=1, ge=1, le=100)
@@ -141,11 +145,27 @@ class ShrinkSection(_Section):
             raise ValueError(message)
         return prune
 
+    @field_validator("speedup")
+    @classmethod
+    def _faster(cls, speedup: float | None) -> float | None:
+        if speedup is not None and not (1 < speedup < math.inf):
+            message = f"{speedup:g} is no speed-up; give for example 2.0, which is twice as fast"
+            raise ValueError(message)
+        return speedup
+
     @model_validator(mode="after")
     def _of_pruning(self) -> Self:
-        given = sorted(self.model_fields_set - {"prune"})
-        if given and self.prune is None:
-            message = f"{given[0]} says how to prune, and nothing says how much: give prune too, like --prune 0.5"
+        given = sorted(self.model_fields_set - {"prune", "speedup"})
+        message = ""
+        if self.prune is not None and self.speedup is not None:
+            message = "prune and speedup both say how much goes: give one of them"
+        elif self.speedup is not None and "schedule" in given:
+            message = "a speed-up ranks channels by what a clock says: leave schedule out, or give prune instead"
+        elif given and self.prune is None and self.speedup is None:
+            message = (
+                f"{given[0]} says how to prune, and nothing says how much: give prune or speedup too, like --prune 0.5"
+            )
+        if message:
             raise ValueError(message)
         return self
 
@@ -227,6 +247,11 @@ def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Re
         content["data"] = {
             k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}
         }
+    amount = given.get("shrink", {}).keys() & {"prune", "speedup"}
+    if amount:
+        # So does what says how much is pruned; and a speed-up has no schedule.
+        gone = {"prune", "speedup", *(["schedule"] if "speedup" in amount else [])}
+        content["shrink"] = {k: v for k, v in content.get("shrink", {}).items() if k not in gone}
     merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in {*content, *given}}
     return _validate(merged, UsageError, "", "the command line")
 

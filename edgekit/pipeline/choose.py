@@ -13,7 +13,7 @@ from edgekit.pipeline.lock import Choice, Lock
 from edgekit.pipeline.trial import TargetJob, Trial
 from edgekit.report.gates import inside_accuracy
 
-__all__ = ["COST_OF_FLOAT", "choose"]
+__all__ = ["COST_OF_FLOAT", "candidates", "choose"]
 
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
@@ -31,9 +31,9 @@ def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any
     Raises:
         UsageError: the back end can't make the precision that was asked for.
     """
-    asked = target.job.recipe.precision.precision
-    if asked != "auto":
-        return _asked(target, Precision(asked)), ()
+    if target.job.recipe.precision.precision != "auto":
+        (precision,) = candidates(target)
+        return target.attempt(precision), ()
     inputs = _inputs(target)
     remembered = lock.choices.get(target.target.name)
     if remembered and remembered.inputs == inputs:
@@ -44,18 +44,8 @@ def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any
     return trial, tuple(rows)
 
 
-def _asked(target: TargetJob, precision: Precision) -> Trial:
-    if precision not in target.backend.precisions:
-        raise UsageError(
-            f"the back end {target.backend.name} makes no {precision}",
-            blame="the command line",
-            remedy=f"Ask for one of: {', '.join(target.backend.precisions)}, auto",
-        )
-    return target.attempt(precision)
-
-
 def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
-    for precision in _candidates(target):
+    for precision in candidates(target):
         try:
             trial = target.attempt(precision)
         except (BrokenPromiseError, InvalidInputError, UnsupportedOpError) as error:
@@ -85,12 +75,25 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
     return trial
 
 
-def _candidates(target: TargetJob) -> Iterable[Precision]:
-    """In the order of trying: by size where a clock speaks for the target, else by what its CPU is good at.
+def candidates(target: TargetJob) -> Iterable[Precision]:
+    """The precision that was asked for; under `auto` all of them, in the order of trying.
 
-    A source that is quantized is tried as it is first: no precision can give back what it rounded. The last one is
-    always fp32.
+    That is by size where a clock speaks for the target, else by what its CPU is good at. A source that is quantized is
+    tried as it is first: no precision can give back what it rounded. The last one is always fp32.
+
+    Raises:
+        UsageError: the back end can't make the precision that was asked for.
     """
+    asked = target.job.recipe.precision.precision
+    if asked != "auto":
+        if asked not in target.backend.precisions:
+            raise UsageError(
+                f"the back end {target.backend.name} makes no {asked}",
+                blame="the command line",
+                remedy=f"Ask for one of: {', '.join(target.backend.precisions)}, auto",
+            )
+        yield Precision(asked)
+        return
     quantized = target.job.original.quantized is not None and target.pruned is None
     order = tuple(Precision) if quantized or target.speaks else target.target.precisions
     for precision in order:

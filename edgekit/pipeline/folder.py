@@ -126,7 +126,7 @@ def _pruned(report: TargetReport) -> Mapping[str, Any] | None:
     """All of it but what a clock said."""
     if report.pruned is None:
         return None
-    return {key: value for key, value in to_json(report.pruned).items() if key != "dense_ratio"}
+    return {key: value for key, value in to_json(report.pruned).items() if key not in {"dense_ratio", "predicted"}}
 
 
 def _inputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:

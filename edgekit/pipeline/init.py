@@ -36,6 +36,7 @@ color = {color:<22}# rgb, bgr
 
 [shrink]
 # prune = 0.5                 # the share of the MACs that goes with whole channels; what follows says how
+# speedup = 2.0               # or: how many times as fast as unpruned, measured; it has no schedule
 # importance = "activations"  # activations, batch-norm, l1, l2, random, taylor
 # schedule = "uniform"        # uniform, global
 # prune_steps = 1             # each step ranks the channels anew

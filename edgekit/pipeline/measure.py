@@ -23,8 +23,8 @@ from edgekit.pipeline.stages import SourceModel
 from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
-    "MIN_GOLDEN_SQNR", "Arrays", "Run", "Samples", "echoed", "load_arrays", "rearranged", "run_artifact",
-    "run_reference", "worst_sqnr",
+    "MIN_GOLDEN_SQNR", "Arrays", "Run", "Samples", "bench_script", "echoed", "identity", "load_arrays", "rearranged",
+    "run_artifact", "run_reference", "worst_sqnr",
 ]  # fmt: skip
 
 # An int8 network comes out at 23 dB and more in another runtime's kernels, which round otherwise; one that is wrong, at
@@ -91,8 +91,8 @@ def run_reference(store: Store, model: SourceModel, samples: Samples, title: str
         "options": options,
         "states": model.states,
         "samples": samples.key,
-        "bench": _script(),
-        "host": _identity(LOCAL),
+        "bench": bench_script(),
+        "host": identity(LOCAL),
     }
     entry = store.make("reference", title, inputs, work)
     return entry.file("answers.npz")
@@ -156,8 +156,8 @@ def run_artifact(
         "threads": threads,
         "timing": timing,
         "tools": dict(backend.tools()),
-        "bench": _script(),
-        "host": _identity(device, facts),
+        "bench": bench_script(),
+        "host": identity(device, facts),
     }
     entry = store.make("run", title, inputs, work)
     return _read_run(entry, artifact, model, with_answers=samples is not None)
@@ -224,11 +224,12 @@ def rearranged(arrays: Arrays, source: Sequence[TensorSpec], target: Sequence[Te
     }
 
 
-def _script() -> str:
+def bench_script() -> str:
+    """The digest of the bench script: another one may measure otherwise."""
     return digest_file(resource("scripts/bench_on_device.py"))
 
 
-def _identity(device: Device, facts: DeviceFacts | None = None) -> dict[str, Any]:
+def identity(device: Device, facts: DeviceFacts | None = None) -> dict[str, Any]:
     """The machine that runs, as far as its figures depend on it."""
     if device is LOCAL:
         return {"architecture": architecture(), "cpu": cpu_model(), "board": board_name()}

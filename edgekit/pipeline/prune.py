@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.types import from_json
 from edgekit.passes.prune.request import Pruning
 from edgekit.pipeline.lock import Lock, PruningChoice
+from edgekit.pipeline.speedup import meet_speedup
 from edgekit.pipeline.stages import fuse, prune
 from edgekit.pipeline.trial import TargetJob
 
@@ -23,10 +25,10 @@ def pruned(target: TargetJob, lock: Lock) -> TargetJob:
     A choice made here is put into `lock`; one that `lock` remembers for the same inputs is repeated.
 
     Raises:
-        InvalidInputError: nothing can go, or not that much.
+        InvalidInputError: nothing can go, or not that much, or it doesn't get that fast.
     """
     job, shrink = target.job, target.job.recipe.shrink
-    if shrink.prune is None:
+    if shrink.prune is None and shrink.speedup is None:
         return target
     samples, targets = job.calibration, None if job.original.states else job.data.targets("calibration")
     pruning = Pruning(
@@ -44,15 +46,35 @@ def pruned(target: TargetJob, lock: Lock) -> TargetJob:
             "samples": digest_file(samples),
             "targets": targets and digest_file(targets),
             "seed": job.recipe.run.seed,
+            "speedup": shrink.speedup and _measured_on(target),
         }
     )
+
+    def smaller(how: Pruning) -> TargetJob:
+        model = prune(job.store, job.original, how, samples=samples, targets=targets, seed=job.recipe.run.seed)
+        found = {key: model.report[key] for key in ("kept", "multiple", "groups", "predicted")}
+        choice: PruningChoice = from_json(PruningChoice, {"inputs": inputs, **found})
+        return replace(target, pruned=fuse(job.store, model, job.recipe.run.seed), pruning=choice)
+
     remembered = lock.pruning.get(target.target.name)
     if remembered and remembered.inputs == inputs:
-        pruning = replace(pruning, kept=remembered.kept)
-    smaller = prune(job.store, job.original, pruning, samples=samples, targets=targets, seed=job.recipe.run.seed)
-    found = {"inputs": inputs, **{key: smaller.report[key] for key in ("kept", "multiple", "groups")}}
-    choice: PruningChoice = from_json(PruningChoice, found)
-    if pruning.kept and remembered:
-        choice = replace(choice, multiple=remembered.multiple)
-    lock.pruning[target.target.name] = choice
-    return replace(target, pruned=fuse(job.store, smaller, job.recipe.run.seed), pruning=choice)
+        return replace(smaller(replace(pruning, kept=remembered.kept)), pruning=remembered)
+    found = smaller(pruning) if shrink.speedup is None else meet_speedup(target, pruning, shrink.speedup, smaller)
+    assert found.pruning is not None
+    lock.pruning[target.target.name] = found.pruning
+    return found
+
+
+def _measured_on(target: TargetJob) -> dict[str, Any]:
+    """What a choice that a clock made depends on."""
+    recipe = target.job.recipe
+    return {
+        "speedup": recipe.shrink.speedup,
+        "precision": recipe.precision.model_dump(mode="json"),
+        "run": [recipe.run.batch, recipe.run.threads],
+        "precisions": target.target.precisions,
+        "options": target.options,
+        "clock": target.clock.uri if target.speaks else None,
+        "backend": [target.backend.name, target.backend.version],
+        "tools": dict(target.backend.tools()),
+    }

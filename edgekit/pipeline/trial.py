@@ -126,10 +126,21 @@ class TargetJob:
         """What is compiled."""
         return self.pruned or self.job.fused
 
+    @property
+    def on_clock(self) -> str:
+        """What a title says of the clock."""
+        return _on(self.clock)
+
     @cached_property
     def float_artifact(self) -> Artifact:
         """The original model in float on this back end: the baseline of every ratio."""
         return self._compile(self.job.fused, Precision.FP32, None, "float32")
+
+    def dense(self, precision: Precision) -> Artifact:
+        """The original model in a precision: what pruning is held against."""
+        if precision is Precision.FP32:
+            return self.float_artifact
+        return self._compile(self.job.fused, precision, self.float_artifact, self.job.recipe.precision.io)
 
     @cached_property
     def _own_float(self) -> Artifact:
@@ -159,7 +170,7 @@ class TargetJob:
             self.backend,
             artifact,
             self.model,
-            title=f"run {precision} · {self.backend.name}{_on(self.clock)}",
+            title=f"run {precision} · {self.backend.name}{self.on_clock}",
             golden=job.golden,
             samples=job.samples("selection") if "selection" in job.data.splits else None,
             against=list(against.values()),
@@ -263,7 +274,7 @@ class TargetJob:
         if baseline.runtime_options:
             against["default"] = baseline, ()
         if self.pruned and precision is not Precision.FP32:
-            dense = self._compile(self.job.fused, precision, baseline, self.job.recipe.precision.io)
+            dense = self.dense(precision)
             against["dense"] = dense, dense.runtime_options
         return against
 
@@ -336,12 +347,13 @@ class TargetJob:
             batch=job.recipe.run.batch,
             io=io,
             preprocess=job.recipe.data.preprocess,
-            options=self._options,
+            options=self.options,
             seed=job.recipe.run.seed,
         )
 
     @property
-    def _options(self) -> Mapping[str, str]:
+    def options(self) -> Mapping[str, str]:
+        """What the target file gives the back end."""
         return {key: str(value) for key, value in self.target.options.items()}
 
     def _prove(self, artifact: Artifact, measured: Measurement) -> PrecisionProof:

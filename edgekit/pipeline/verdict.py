@@ -123,6 +123,7 @@ def _judged(
         metrics=showing.judgement.metrics,
         size_bytes=trial.artifact.size,
         dense_ratio=showing.dense_ratio if showing.dense_ratio is not None else trial.dense_ratio,
+        asked_of_dense=target.job.recipe.shrink.speedup,
     )
     if speaks:
         evidence = replace(
@@ -156,6 +157,8 @@ def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
         dense_ratio=showing.dense_ratio,
+        speedup=target.job.recipe.shrink.speedup,
+        predicted=target.pruning.predicted,
     )
 
 

@@ -80,6 +80,8 @@ class PrunedReport:
         groups: name, kept and channels before of each group that lost some.
         dense_ratio: the artifact's time ÷ that of the unpruned model in the same precision, medians of CPU time of
             interleaved inferences on the same runtime, on the machine named in the latency.
+        speedup: how many times as fast as that one it was to be; None where a share of the MACs was to go.
+        predicted: and how many times as fast what its layers take alone says that it is.
     """
 
     macs: float
@@ -87,6 +89,8 @@ class PrunedReport:
     multiple: int
     groups: tuple[Mapping[str, Any], ...]
     dense_ratio: float | None
+    speedup: float | None = None
+    predicted: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from edgekit.passes.prune.hardware_aware import TimeLimit
 from edgekit.passes.prune.importance import Evidence
 from edgekit.passes.prune.request import Pruning
 from edgekit.passes.prune.schedule import Choice, Schedule
-from edgekit.passes.prune.times import Clock
+from edgekit.passes.prune.times import Clock, Times
 
 __all__ = ["prune_model"]
 
@@ -39,7 +39,8 @@ def prune_model(
 
     Returns:
         `kept`: of each step how many channels of each group stay; `multiple`: the least that was kept to; `groups`:
-        name, kept and channels before of each that lost some.
+        name, kept and channels before of each that lost some; `predicted`: how many times as fast `times` say that it
+        is, or None without.
 
     Raises:
         InvalidInputError: nothing can go, or not that much.
@@ -72,6 +73,7 @@ def prune_model(
             for group, left in zip(groups, choices[-1].kept, strict=True)
             if left < group.size
         ],
+        "predicted": clock.whole / Times(model, analyse(model), clock)() if clock else None,
     }
 
 
