@@ -16,7 +16,7 @@ from edgekit.core import events
 from edgekit.core.types import Artifact, Precision, QuantPlan, to_json
 from edgekit.ir.model import Model
 from edgekit.ir.run import probe
-from edgekit.passes.prune.dependencies import analyse
+from edgekit.passes.prune.dependencies import analyse, plain
 from edgekit.passes.prune.probes import COPIES, idle_network, probes
 
 __all__ = ["compile_probes"]
@@ -41,7 +41,7 @@ def compile_probes(
         `artifacts`: the one that idles and those of the probes, their files relative to `out`; `grids`: by layer, the
         `sizes` and `probes` of `edgekit.passes.prune.probes.Grid`; `copies`: of a layer in its probe.
     """
-    model = Model.load(Path(source))
+    model = plain(Model.load(Path(source)))
     found, grids = probes(model, analyse(model), multiple)
     compiler = _Compiler(load_backend(backend), Path(out), batch, tuple((key, value) for key, value in options))
     artifacts = [compiler.compile(idle_network(), "idle", Precision.FP32)]
