@@ -58,7 +58,10 @@ def pruned(target: TargetJob, lock: Lock) -> TargetJob:
 
     remembered = lock.pruning.get(target.target.name)
     if remembered and remembered.inputs == inputs:
-        return replace(smaller(replace(pruning, kept=remembered.kept)), pruning=remembered)
+        again = smaller(replace(pruning, kept=remembered.kept))
+        assert again.pruning is not None
+        choice = replace(again.pruning, multiple=remembered.multiple, predicted=remembered.predicted)
+        return replace(again, pruning=choice)
     found = smaller(pruning) if shrink.speedup is None else meet_speedup(target, pruning, shrink.speedup, smaller)
     assert found.pruning is not None
     lock.pruning[target.target.name] = found.pruning

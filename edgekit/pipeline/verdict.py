@@ -150,10 +150,10 @@ def _cost(target: TargetJob, what: str) -> int:
 def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
     if target.pruning is None:
         return None
-    original = target.job.original.report
+    dense = target.job.fused.report  # in the form that is compiled, as the pruned one
     return PrunedReport(
-        macs=_cost(target, "macs") / original["macs"],
-        params=_cost(target, "params") / original["params"],
+        macs=_cost(target, "macs") / dense["macs"],
+        params=_cost(target, "params") / dense["params"],
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
         dense_ratio=showing.dense_ratio,
