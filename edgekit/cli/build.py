@@ -107,6 +107,19 @@ def _build(
     prune_steps: Annotated[
         int | None, typer.Option("--prune-steps", metavar="N", help="Prune in N steps, each ranked anew. Default: 1.")
     ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option(
+            "--sparsity", metavar="0.5|2:4", help="Make this share of the weights zero, or all but 2 of each 4."
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", metavar="magnitude|global|block|random", help="Which weights of a share go."),
+    ] = None,
+    clusters: Annotated[
+        int | None, typer.Option("--clusters", metavar="16", help="How many values the weights of a layer share.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
     ] = None,
@@ -163,7 +176,8 @@ def _build(
             normalize=normalize, resize=resize, color=color,
         ) | ({"labels": False} if no_labels else {}),
         "shrink": given(
-            prune=prune, speedup=speedup, importance=importance, schedule=schedule, prune_steps=prune_steps
+            prune=prune, speedup=speedup, importance=importance, schedule=schedule, prune_steps=prune_steps,
+            sparsity=sparsity, pattern=pattern, clusters=clusters,
         ),
         "precision": given(precision=precision, io=io),
         "gates": given(

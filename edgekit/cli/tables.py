@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.devices.fleet import Outcome
     from edgekit.pipeline.compare import Comparison
     from edgekit.pipeline.validate import Validation
-    from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport
+    from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport, ThinnedReport
     from edgekit.report.inspection import Fusion, Inspection, TargetFit
     from edgekit.report.pruning import PruningExplanation
 
@@ -279,6 +279,8 @@ def _notes(target: TargetReport) -> Iterable[str]:
                 f"pruned for {pruned.speedup:.2f}× the speed: {1 / pruned.dense_ratio:.2f}× measured{place}, after"
                 f" {pruned.predicted:.2f}× predicted from its layers"
             )
+    if target.thinned:
+        yield _thinning(target.thinned, "" if target.latency else "@host")
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"
@@ -295,6 +297,21 @@ def _notes(target: TargetReport) -> Iterable[str]:
             f"float runs {latency.float_p50_ms:.3f} ms at f32; {latency.default_p50_ms:.3f} ms"
             " as the runtime would by default"
         )
+
+
+def _thinning(thinned: ThinnedReport, place: str) -> str:
+    """What became of the weights, and whether the runtime is any faster for it."""
+    from edgekit.report.gates import SPEED_RESOLUTION
+
+    books = max((layer["code_book"] or 0 for layer in thinned.layers), default=0)
+    shared = f", each layer's share {books} values at most" if books else ""
+    said = f"{100 * thinned.sparsity:.1f} % of the weights are zero{shared}"
+    if thinned.filled_ratio is None:
+        return said
+    ratio = f"{thinned.filled_ratio:.2f}× the time{place} with all weights"
+    if thinned.filled_ratio < 1 - SPEED_RESOLUTION:
+        return f"{said}: {ratio}"
+    return f"{said}: a smaller download; it buys no speed on this runtime ({ratio})"
 
 
 def _gate(gate: Gate) -> str:

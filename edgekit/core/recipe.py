@@ -24,6 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 
+# N:M, of at most 64.
+_PAIR = re.compile(r"([1-9]\d?):([1-5]?\d|6[0-4])")
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -129,6 +131,9 @@ class ShrinkSection(_Section):
         schedule: the same share of each group, or one ranking of the channels of all groups; a speed-up ranks them by
             what a clock says.
         prune_steps: in how many steps; after each the importance is measured anew.
+        sparsity: the share of the weights that becomes zero, between 0 and 1; or "N:M", of which N of M stay.
+        pattern: which weights of a share become zero.
+        clusters: how many values the weights of a layer share. None: each keeps its own.
     """
 
     prune: float | None = None
@@ -136,6 +141,9 @@ class ShrinkSection(_Section):
     importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
     schedule: Literal["uniform", "global"] = "uniform"
     prune_steps: int = Field(default=1, ge=1, le=100)
+    sparsity: float | str | None = None
+    pattern: Literal["magnitude", "global", "block", "random"] = "magnitude"
+    clusters: int | None = Field(default=None, ge=3, le=256)
 
     @field_validator("prune")
     @classmethod
@@ -153,9 +161,23 @@ class ShrinkSection(_Section):
             raise ValueError(message)
         return speedup
 
+    @field_validator("sparsity", mode="before")
+    @classmethod
+    def _share_or_pair(cls, sparsity: Any) -> Any:
+        if isinstance(sparsity, str) and (found := _PAIR.fullmatch(sparsity)) and 0 < int(found[1]) < int(found[2]):
+            return sparsity
+        try:
+            share = None if sparsity is None else float(sparsity)
+        except (TypeError, ValueError):
+            share = math.nan
+        if share is not None and not 0 < share < 1:
+            message = f"{sparsity} is neither a share of the weights, like 0.5, nor how many of how many stay, like 2:4"
+            raise ValueError(message)
+        return share
+
     @model_validator(mode="after")
-    def _of_pruning(self) -> Self:
-        given = sorted(self.model_fields_set - {"prune", "speedup"})
+    def _how_with_how_much(self) -> Self:
+        given = sorted(self.model_fields_set & {"importance", "schedule", "prune_steps"})
         message = ""
         if self.prune is not None and self.speedup is not None:
             message = "prune and speedup both say how much goes: give one of them"
@@ -165,6 +187,8 @@ class ShrinkSection(_Section):
             message = (
                 f"{given[0]} says how to prune, and nothing says how much: give prune or speedup too, like --prune 0.5"
             )
+        elif "pattern" in self.model_fields_set and not isinstance(self.sparsity, float):
+            message = "pattern says which weights of a share become zero: give the share too, like --sparsity 0.5"
         if message:
             raise ValueError(message)
         return self

@@ -28,6 +28,7 @@ from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
 from edgekit.pipeline.targets import Target, is_here, load_target
+from edgekit.pipeline.thin import thinned
 from edgekit.pipeline.trial import Showing, TargetJob, Trial
 from edgekit.pipeline.verdict import all_passed, failed, target_report
 from edgekit.pipeline.zoo import NamedModel, find_model
@@ -112,7 +113,7 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
         asked = boards.of(target)
         built = TargetJob(job, target, backend, *_clock(target, asked))
         try:
-            built = pruned(built, output.lock)
+            built = thinned(pruned(built, output.lock))
             trial, candidates = choose(built, output.lock)
         finally:
             built.clock.close()

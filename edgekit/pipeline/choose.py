@@ -94,7 +94,7 @@ def candidates(target: TargetJob) -> Iterable[Precision]:
             )
         yield Precision(asked)
         return
-    quantized = target.job.original.quantized is not None and target.pruned is None
+    quantized = target.job.original.quantized is not None and target.model is target.job.fused
     order = tuple(Precision) if quantized or target.speaks else target.target.precisions
     for precision in order:
         unprovable = precision is Precision.INT8 and target.job.data.synthetic and not quantized
@@ -111,6 +111,7 @@ def _inputs(target: TargetJob) -> str:
             "rule": _RULE,
             "model": job.original.digest,
             "pruned": target.pruned and target.pruned.digest,
+            "thinned": target.thinned and target.thinned.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(
                 mode="json",

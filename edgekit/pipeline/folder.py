@@ -16,7 +16,7 @@ from edgekit.data.preprocess import describe
 from edgekit.pipeline.measure import Arrays, load_arrays, rearranged
 from edgekit.pipeline.output import MANIFEST_NAME, write_json
 from edgekit.pipeline.trial import TargetJob, Trial
-from edgekit.report.build_report import TargetReport
+from edgekit.report.build_report import PrunedReport, TargetReport, ThinnedReport
 
 __all__ = ["GOLDEN_NAME", "REPORT_NAME", "write_target"]
 
@@ -114,19 +114,21 @@ def _manifest(
         "recipe": job.recipe.model_dump(mode="json", exclude=named),
         "splits": splits,
         "synthetic_data": job.data.synthetic,
-        "pruned": _pruned(report),
-        "fusion": to_json(target.model.report.get("passes", [])),
+        "pruned": _repeatable(report.pruned),
+        "thinned": _repeatable(report.thinned),
+        "fusion": to_json((target.pruned or job.fused).report.get("passes", [])),
         # Without the machine that ran: another one of the same instruction set repeats them.
         "metrics": [{key: value for key, value in to_json(each).items() if key != "where"} for each in report.metrics],
         "files": files,
     }
 
 
-def _pruned(report: TargetReport) -> Mapping[str, Any] | None:
+def _repeatable(report: PrunedReport | ThinnedReport | None) -> Mapping[str, Any] | None:
     """All of it but what a clock said."""
-    if report.pruned is None:
+    if report is None:
         return None
-    return {key: value for key, value in to_json(report.pruned).items() if key not in {"dense_ratio", "predicted"}}
+    clocked = {"dense_ratio", "filled_ratio", "predicted"}
+    return {key: value for key, value in to_json(report).items() if key not in clocked}
 
 
 def _inputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:

@@ -28,7 +28,7 @@ class Job:
 
     Attributes:
         original: the imported model, which every accuracy is held against.
-        fused: it, with fewer nodes: what is compiled, unless it is pruned first.
+        fused: it, with fewer nodes: what is compiled, unless it is pruned or thinned out first.
     """
 
     store: Store
@@ -114,11 +114,11 @@ class Job:
     def float_golden(self, model: SourceModel) -> Arrays:
         """What a float artifact of `model` must answer to them.
 
-        Of a quantized source the float network does not round; a pruned one answers what it does.
+        Of a quantized source the float network does not round; a smaller one answers what it does.
         """
         if model is self.fused and self.original.quantized is None:
             return self.golden_reference
-        what = "float" if model is self.fused else "pruned"
+        what = "float" if model is self.fused else "smaller"
         return load_arrays(run_reference(self.store, model, self.golden, f"run the {what} model · golden"))
 
     def reference(self, split: str) -> Arrays:

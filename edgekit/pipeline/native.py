@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.core.types import from_json
 
-__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model"]
+__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model", "thin_model"]
 
 
 def import_model(
@@ -42,6 +42,15 @@ def prune_model(pruning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     from edgekit.passes.prune.stage import prune_model as run
 
     report = run(pruning=from_json(Pruning, pruning), **arguments)
+    return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
+
+
+def thin_model(thinning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Thin out the weights, and describe the result."""
+    from edgekit.passes.thin import Thinning
+    from edgekit.passes.thin import thin_model as run
+
+    report = run(thinning=from_json(Thinning, thinning), **arguments)
     return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
 
 

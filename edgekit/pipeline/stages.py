@@ -14,10 +14,11 @@ from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
 from edgekit.passes.prune.request import Pruning
+from edgekit.passes.thin import Thinning
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune"]
+__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "thin"]
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
 _TF_TOOLS = ("tensorflow", "tf2onnx", *_ONNX_TOOLS)
@@ -195,6 +196,22 @@ def prune(
         "tools": _versions(("tensorflow", *_ONNX_TOOLS)),
     }
     return replace(_source_model(store.make("prune", "prune channels", inputs, work)), states=model.states)
+
+
+def thin(store: Store, model: SourceModel, thinning: Thinning, seed: int) -> SourceModel:
+    """Make weights zero, or let them share values."""
+
+    def work(folder: Path) -> Any:
+        return child.call(
+            "edgekit.pipeline.native:thin_model",
+            {"source": str(model.path), "out": str(folder), "thinning": to_json(thinning), "seed": seed},
+            what="thinning out the weights",
+            blame="your model",
+        )
+
+    inputs = {"model": model.digest, "thinning": thinning, "seed": seed, "tools": _versions(("numpy", *_ONNX_TOOLS))}
+    entry = store.make("thin", "thin out the weights", inputs, work)
+    return replace(_source_model(entry), states=model.states)
 
 
 def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:

@@ -43,7 +43,8 @@ class Trial:
     Attributes:
         timed: the measurement whose latency and ratio count.
         baseline, default: the float artifact in the same run; and the same left to the runtime's own choices.
-        dense_ratio: its time ÷ that of the unpruned model in the same precision; None where nothing was pruned.
+        dense_ratio: its time ÷ that of the original model in the same precision; None where that was compiled.
+        filled_ratio: its time ÷ that of the same network before its weights were thinned out; None where they were not.
         selection: the metrics that a choice may look at; empty without data.
     """
 
@@ -56,6 +57,7 @@ class Trial:
     golden: Arrays
     selection: tuple[Metric, ...]
     dense_ratio: float | None = None
+    filled_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Showing:
     Attributes:
         judgement: on the report split, or an excerpt of it, from this device's answers.
         timed: its measurement there; beside the float artifact where the device's clock counts.
-        baseline, default, dense_ratio: as of `Trial`, there.
+        baseline, default, dense_ratio, filled_ratio: as of `Trial`, there.
         agreement: its answers held against those of this host, on the same samples; empty on the host itself.
         golden_sqnr: the same for the golden samples, in dB, of the worst output; None on the host itself.
     """
@@ -90,6 +92,7 @@ class Showing:
     agreement: tuple[Metric, ...] = ()
     golden_sqnr: float | None = None
     dense_ratio: float | None = None
+    filled_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class _Times:
     baseline: Measurement | None
     default: Measurement | None
     dense_ratio: float | None
+    filled_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class TargetJob:
         clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
         pruned: what is compiled for this target instead of the fused model; `pruning` is how it was pruned.
+        thinned: what is compiled instead of either: its weights are sparse or clustered.
     """
 
     job: Job
@@ -120,11 +125,12 @@ class TargetJob:
     speaks: bool = False
     pruned: SourceModel | None = None
     pruning: PruningChoice | None = None
+    thinned: SourceModel | None = None
 
     @property
     def model(self) -> SourceModel:
         """What is compiled."""
-        return self.pruned or self.job.fused
+        return self.thinned or self.pruned or self.job.fused
 
     @property
     def on_clock(self) -> str:
@@ -149,11 +155,21 @@ class TargetJob:
         Raises:
             BrokenPromiseError: it answers otherwise than the Model.
         """
-        if self.pruned is None:
+        if self.model is self.job.fused:
             return self.float_artifact
-        artifact = self._compile(self.pruned, Precision.FP32, None, "float32")
-        self._check_float(self._golden_run(artifact).golden[0], self.pruned)
+        artifact = self._compile(self.model, Precision.FP32, None, "float32")
+        self._check_float(self._golden_run(artifact).golden[0], self.model)
         return artifact
+
+    def artifact(self, precision: Precision) -> Artifact:
+        """What is compiled, in a precision.
+
+        Raises:
+            BrokenPromiseError: the float artifact of a smaller network answers otherwise than the Model.
+        """
+        io = self.job.recipe.precision.io
+        plain = precision is Precision.FP32 and io == "float32"
+        return self._own_float if plain else self._compile(self.model, precision, self._own_float, io)
 
     def attempt(self, precision: Precision) -> Trial:
         """Compile `precision`, run it on the selection split beside the float baseline, and check what was promised.
@@ -161,9 +177,7 @@ class TargetJob:
         Raises:
             BrokenPromiseError: it ran in another precision, or the float artifact answers otherwise than the Model.
         """
-        job, io = self.job, self.job.recipe.precision.io
-        plain = precision is Precision.FP32 and io == "float32"
-        artifact = self._own_float if plain else self._compile(self.model, precision, self._own_float, io)
+        job, artifact = self.job, self.artifact(precision)
         against = self._against(artifact)
         run = run_artifact(
             job.store,
@@ -196,7 +210,7 @@ class TargetJob:
         if "report" in self.job.data.splits:
             run = self._run(trial, LOCAL, "report")
             judgement = self._judge(run, "report")
-        return Showing(judgement, trial.timed, trial.baseline, trial.default, dense_ratio=trial.dense_ratio)
+        return Showing(judgement, **vars(_times_of(trial)))
 
     def show_on(self, trial: Trial, device: Device, facts: DeviceFacts) -> Showing:
         """The same on a device, from its answers; and how these agree with the ones of this host.
@@ -218,11 +232,7 @@ class TargetJob:
         there = self._run(trial, device, split, facts=facts, against=against)
         here = self._run(trial, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
-        times = (
-            _Times(trial.timed, trial.baseline, trial.default, trial.dense_ratio)
-            if clocked
-            else self._times(trial.artifact, against, there)
-        )
+        times = _times_of(trial) if clocked else self._times(trial.artifact, against, there)
         return Showing(
             judgement=self._judge(there, split),
             **vars(times),
@@ -258,14 +268,15 @@ class TargetJob:
 
     def _golden_run(self, artifact: Artifact) -> Run:
         job = self.job
-        title = f"check the pruned model · {self.backend.name}"
+        title = f"check the smaller model · {self.backend.name}"
         return run_artifact(job.store, self.backend, artifact, self.model, title=title, golden=job.golden, timing=False)
 
     def _against(self, artifact: Artifact) -> dict[str, tuple[Artifact, Options]]:
         """What an artifact is timed against, the float one first.
 
-        "float" is the original model; "default" is that as the runtime would run it by itself; "dense" is, of a pruned
-        one, the unpruned model in the artifact's precision.
+        "float" is the original model; "default" is that as the runtime would run it by itself. Of a smaller one,
+        "dense" is the original in the artifact's precision; and "filled", of one that was pruned first, the pruned
+        network before its weights were thinned out.
         """
         baseline, precision = self.float_artifact, artifact.plan.default
         against: dict[str, tuple[Artifact, Options]] = {}
@@ -273,9 +284,12 @@ class TargetJob:
             against["float"] = baseline, baseline.runtime_options
         if baseline.runtime_options:
             against["default"] = baseline, ()
-        if self.pruned and precision is not Precision.FP32:
+        if self.model is not self.job.fused and precision is not Precision.FP32:
             dense = self.dense(precision)
             against["dense"] = dense, dense.runtime_options
+        if self.pruned and self.thinned:
+            filled = replace(self, thinned=None).artifact(precision)
+            against["filled"] = filled, filled.runtime_options
         return against
 
     def _times(self, artifact: Artifact, against: Iterable[str], run: Run) -> _Times:
@@ -285,9 +299,9 @@ class TargetJob:
             # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
             timed = others["float"] = replace(timed, ratio=None, ratio_wall_min=None)
         dense = others.get("dense") or others.get("float")
-        return _Times(
-            timed, others.get("float"), others.get("default"), dense.first_ratio if self.pruned and dense else None
-        )
+        ratio = dense.first_ratio if dense and self.model is not self.job.fused else None
+        filled = others["filled"].first_ratio if "filled" in others else ratio
+        return _Times(timed, others.get("float"), others.get("default"), ratio, filled if self.thinned else None)
 
     def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
         """The device's answers held against this host's."""
@@ -377,6 +391,10 @@ class TargetJob:
                 blame="edgekit",
                 remedy="Report this with the model's architecture; --backend names another back end.",
             )
+
+
+def _times_of(trial: Trial) -> _Times:
+    return _Times(trial.timed, trial.baseline, trial.default, trial.dense_ratio, trial.filled_ratio)
 
 
 def _on(device: Device) -> str:

@@ -12,7 +12,7 @@ from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.download import download_bytes
 from edgekit.pipeline.trial import Showing, TargetJob, Trial
-from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport
+from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport, ThinnedReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
 __all__ = ["all_passed", "failed", "target_report"]
@@ -55,6 +55,7 @@ def target_report(
         params=_cost(target, "params"),
         macs=_cost(target, "macs"),
         pruned=_pruned(target, showing if speaks else here),
+        thinned=_thinned(target, showing if speaks else here),
         peak_bytes=showing.timed.peak_bytes if speaks else None,
         metrics=metrics,
         confusion=showing.judgement.confusion,
@@ -122,9 +123,10 @@ def _judged(
     evidence = Evidence(
         metrics=showing.judgement.metrics,
         size_bytes=trial.artifact.size,
-        dense_ratio=showing.dense_ratio if showing.dense_ratio is not None else trial.dense_ratio,
-        asked_of_dense=target.job.recipe.shrink.speedup,
     )
+    if target.pruned:
+        ratio = showing.dense_ratio if showing.dense_ratio is not None else trial.dense_ratio
+        evidence = replace(evidence, dense_ratio=ratio, asked_of_dense=target.job.recipe.shrink.speedup)
     if speaks:
         evidence = replace(
             evidence,
@@ -160,6 +162,13 @@ def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
         speedup=target.job.recipe.shrink.speedup,
         predicted=target.pruning.predicted,
     )
+
+
+def _thinned(target: TargetJob, showing: Showing) -> ThinnedReport | None:
+    if target.thinned is None:
+        return None
+    found = target.thinned.report
+    return ThinnedReport(found["sparsity"], tuple(found["layers"]), showing.filled_ratio)
 
 
 def _latency(target: TargetJob, showing: Showing) -> Latency | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
 
-__all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "TargetReport"]
+__all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "TargetReport", "ThinnedReport"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,23 @@ class PrunedReport:
 
 
 @dataclass(frozen=True)
+class ThinnedReport:
+    """What became of the weights.
+
+    Attributes:
+        sparsity: the zeros among the weights that take part, as a share, 0..1.
+        layers: name, weights, zeros and code_book of each layer that takes part: how many weights it has, how many of
+            these are zero, and how many values they share (None where each keeps its own).
+        filled_ratio: the artifact's time ÷ that of the same network with all of its weights, in the same precision,
+            medians of CPU time of interleaved inferences on the same runtime, on the machine named in the latency.
+    """
+
+    sparsity: float
+    layers: tuple[Mapping[str, Any], ...]
+    filled_ratio: float | None
+
+
+@dataclass(frozen=True)
 class TargetReport:
     """The result for one target.
 
@@ -102,6 +119,7 @@ class TargetReport:
         float_bytes, float_download_bytes: the same of the float artifact.
         params, macs: of what was compiled: less than the original's where it was pruned.
         pruned: what pruning took; None where nothing was pruned.
+        thinned: the zeros and shared values of the weights; None where they are as they were.
         latency: measured on the target itself; None where it was not at hand.
         latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
         speedup_at_host: float's time ÷ the artifact's there.
@@ -124,6 +142,7 @@ class TargetReport:
     params: int | None = None
     macs: int | None = None
     pruned: PrunedReport | None = None
+    thinned: ThinnedReport | None = None
     peak_bytes: int | None = None
     metrics: tuple[Metric, ...] = ()
     confusion: Mapping[str, list[list[int]]] = field(default_factory=dict)

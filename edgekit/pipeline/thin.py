@@ -1,0 +1,24 @@
+"""What becomes zero or shared in the weights before a target's artifact is compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekit.passes.thin import Thinning
+from edgekit.pipeline.stages import thin
+from edgekit.pipeline.trial import TargetJob
+
+__all__ = ["thinned"]
+
+
+def thinned(target: TargetJob) -> TargetJob:
+    """The job with the weights that its recipe wants, or as it is where that is all of them.
+
+    Raises:
+        InvalidInputError: there are no weights that could take part.
+    """
+    job, shrink = target.job, target.job.recipe.shrink
+    if shrink.sparsity is None and shrink.clusters is None:
+        return target
+    thinning = Thinning(shrink.sparsity, shrink.pattern, shrink.clusters)
+    return replace(target, thinned=thin(job.store, target.model, thinning, job.recipe.run.seed))
