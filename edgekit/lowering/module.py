@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,16 +48,27 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
         Returns:
             One tensor for each of `self.outputs`.
         """
+        values = self.activations(*inputs)
+        return tuple(self._output(values, spec) for spec in self.outputs)
+
+    def activations(self, *inputs: Any, training: Mapping[str, Callable[..., Any]] | None = None) -> dict[str, Laid]:
+        """Run the network and give every value in it, by its name in the Model.
+
+        Args:
+            inputs: one tensor for each of `self.inputs`.
+            training: lowerings by op type that take the place of the registered ones, where training wants another
+                form of an op than inference does.
+        """
         values: dict[str, Laid] = {}
         for tensor, spec, logical in zip(inputs, self.inputs, self._model_inputs, strict=True):
             order = permutation(logical.layout, spec.layout, len(spec.shape))
             values[spec.name] = Laid(tensor, logical.shape, order)
         for node in self._model.graph:
             with tf.name_scope(f"{self._scopes[node.name or '']}/"):  # the slash: this very name, never a numbered one
-                results = self._lower(node, values)
+                results = self._lower(node, values, training or {})
             for output, result in zip(node.outputs, results, strict=False):
                 values[output.name or ""] = result
-        return tuple(self._output(values, spec) for spec in self.outputs)
+        return values
 
     def concrete_function(self, batch: int) -> Any:
         """The network for `batch` samples, as TFLite's converter takes it."""
@@ -66,11 +78,13 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
         ]
         return tf.function(self.__call__, input_signature=signature, autograph=False).get_concrete_function()
 
-    def _lower(self, node: ir.Node, values: dict[str, Laid]) -> tuple[Laid, ...]:
+    def _lower(
+        self, node: ir.Node, values: dict[str, Laid], training: Mapping[str, Callable[..., Any]]
+    ) -> tuple[Laid, ...]:
         view = Node(node)
         found = entry(view)
         arguments = [self._argument(found, index, view, value, values) for index, value in enumerate(node.inputs)]
-        result = found.lower(view, *arguments)
+        result = training.get(view.op, found.lower)(view, *arguments)
         return result if isinstance(result, tuple) else (result,)
 
     def _argument(

@@ -1,0 +1,109 @@
+"""BatchNormalization put back behind convolutions that had it folded away: training goes better with it.
+
+Mean and variance come from calibration samples; scale and shift undo them, so that the network answers as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.model import Model
+from edgekit.passes.contract import Pass, PassResult
+from edgekit.passes.prune.activations import activations
+
+__all__ = ["InsertBatchNorm", "has_batch_norm"]
+
+_EPSILON = 1e-3
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def has_batch_norm(model: Model) -> bool:
+    """Whether the network kept its BatchNormalization, or never had convolutions to normalise."""
+    ops = {node.op_type for node in model.graph}
+    return "BatchNormalization" in ops or "Conv" not in ops
+
+
+class InsertBatchNorm(Pass):
+    """A BatchNormalization behind each convolution that feeds further layers with weights.
+
+    Left out are those whose output is one place a channel, as in a squeeze-and-excitation: a batch says too little
+    about them.
+    """
+
+    name: ClassVar[str] = "insert-batch-norm"
+    # Taking a mean away and adding it again rounds: a mean that is 100 times the signal costs two digits.
+    tolerance: ClassVar[float] = 1e-4
+
+    def __init__(self, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Normalise by the statistics over `samples`, (samples, …) an input name."""
+        self._samples = samples
+
+    def call(self, model: Model) -> PassResult:
+        """Measure, and insert."""
+        chosen = {str(node.outputs[0].name): node for node in model.graph if _takes(node)}
+        statistics = _statistics(model, list(chosen), self._samples)
+        for name, node in chosen.items():
+            _insert(model.graph, node, *statistics[name])
+        return PassResult(model, len(chosen))
+
+
+def _takes(node: ir.Node) -> bool:
+    if node.op_type != "Conv" or node.outputs[0].is_graph_output():
+        return False
+    readers = {usage.node.op_type for usage in node.outputs[0].uses()}
+    sizes = [size for size in (node.outputs[0].shape or ())[2:] if isinstance(size, int)]
+    return "BatchNormalization" not in readers and int(np.prod(sizes)) > 1 and _feeds_weights(node)
+
+
+def _feeds_weights(node: ir.Node) -> bool:
+    seen: set[ir.Node] = set()
+    waiting = [node]
+    while waiting:
+        for usage in (usage for value in waiting.pop().outputs for usage in value.uses()):
+            if usage.node.op_type in _WEIGHTED:
+                return True
+            if usage.node not in seen:
+                seen.add(usage.node)
+                waiting.append(usage.node)
+    return False
+
+
+def _statistics(
+    model: Model, names: list[str], samples: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Mean and variance of each channel, in double precision; the parts are merged as Chan et al. (1979) do."""
+    found: dict[str, tuple[float, Any, Any]] = dict.fromkeys(names, (0.0, 0.0, 0.0))
+    for part in activations(model, names, samples):
+        for name, array in part.items():
+            rows = np.moveaxis(array.astype(np.float64), 1, -1).reshape(-1, array.shape[1])
+            count, mean, squares = found[name]
+            total, difference = count + len(rows), rows.mean(0) - mean
+            squares = squares + rows.var(0) * len(rows) + difference**2 * (count * len(rows) / total)
+            found[name] = total, mean + difference * (len(rows) / total), squares
+    return {name: (mean, squares / max(count, 1)) for name, (count, mean, squares) in found.items()}
+
+
+def _insert(graph: ir.Graph, node: ir.Node, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> None:
+    source = node.outputs[0]
+    figures = {
+        "scale": np.sqrt(variance + _EPSILON),
+        "bias": mean,
+        "mean": mean,
+        "variance": variance,
+    }
+    base = f"{node.name}/batch_norm"
+    values = [ir.Value(name=f"{base}/{kind}") for kind in figures]
+    for value, array in zip(values, figures.values(), strict=True):
+        value.const_value = ir.tensor(array.astype(np.float32), name=value.name)
+        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.FLOAT)
+        graph.register_initializer(value)
+    norm = ir.node("BatchNormalization", [source, *values], {"epsilon": _EPSILON}, name=base)
+    result = norm.outputs[0]
+    result.name, result.shape, result.type = f"{base}/y", source.shape, source.type
+    source.replace_all_uses_with(result)
+    norm.replace_input_with(0, source)
+    graph.insert_after(node, norm)

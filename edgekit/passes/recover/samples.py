@@ -1,0 +1,118 @@
+"""Training samples: arrays in memory or on disk. Images stay bytes, and become numbers where they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.types import TensorSpec
+
+__all__ = ["Samples", "write_rows"]
+
+Array = np.ndarray[Any, Any]
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of a Model's inputs, and targets of its outputs.
+
+    Attributes:
+        inputs: (n, …) an input name, in the Model's own layout; uint8 pixels where `affine` says what they mean.
+        targets: an output name: int64 classes (n,), uint8 label maps (n, H, W) with 255 for what does not count, or
+            float32 values (n, …). Empty without labels.
+        affine: an input name: (scale, offset), each (channels,); input = pixel × scale + offset.
+    """
+
+    inputs: Mapping[str, Array]
+    targets: Mapping[str, Array] = field(default_factory=dict)
+    affine: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return min((len(array) for array in self.inputs.values()), default=0)
+
+    def unlabelled(self) -> Samples:
+        """The same samples without targets."""
+        return Samples(self.inputs, {}, self.affine)
+
+    def take(self, rows: Any) -> Samples:
+        """Some of the samples, by a slice or by indices."""
+        return Samples(
+            {name: np.ascontiguousarray(array[rows]) for name, array in self.inputs.items()},
+            {name: np.ascontiguousarray(array[rows]) for name, array in self.targets.items()},
+            self.affine,
+        )
+
+    def feeds(self, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+        """The inputs as the Model takes them: pixels become numbers."""
+        return {spec.name: self._numbers(spec) for spec in specs}
+
+    def _numbers(self, spec: TensorSpec) -> Array:
+        array = self.inputs[spec.name]
+        if spec.name not in self.affine:
+            return np.asarray(array, spec.dtype)
+        axis = -1 if spec.layout != "NCHW" else 1
+        shape = [1] * array.ndim
+        shape[axis] = -1
+        scale, offset = (np.asarray(each, np.float32).reshape(shape) for each in self.affine[spec.name])
+        return np.asarray(array * scale + offset, np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the samples to an existing folder, one .npy an array, so that `open` need not read them."""
+        names: dict[str, list[str]] = {"inputs": list(self.inputs), "targets": list(self.targets)}
+        for kind, arrays in (("inputs", self.inputs), ("targets", self.targets)):
+            for place, array in enumerate(arrays.values()):
+                np.save(folder / f"{kind}-{place}.npy", array)
+        affine = {name: [np.asarray(each).tolist() for each in pair] for name, pair in self.affine.items()}
+        (folder / "samples.json").write_text(json.dumps({**names, "affine": affine}))
+
+    @classmethod
+    def open(cls, folder: Path) -> Samples:
+        """What `save` wrote, mapped into memory: only the rows that are used are read."""
+        about = json.loads((folder / "samples.json").read_text())
+        arrays = {
+            kind: {name: np.load(folder / f"{kind}-{place}.npy", mmap_mode="r") for place, name in enumerate(names)}
+            for kind, names in (("inputs", about["inputs"]), ("targets", about["targets"]))
+        }
+        affine = {
+            name: (np.array(pair[0], np.float32), np.array(pair[1], np.float32))
+            for name, pair in about["affine"].items()
+        }
+        return cls(arrays["inputs"], arrays["targets"], affine)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything in it."""
+        found = hashlib.sha256()
+        for arrays in (self.inputs, self.targets):
+            for name, array in sorted(arrays.items()):
+                found.update(f"{name} {array.dtype} {array.shape}\0".encode())
+                for begin in range(0, len(array), _CHUNK):
+                    found.update(np.ascontiguousarray(array[begin : begin + _CHUNK]).data)
+        for name, pair in sorted(self.affine.items()):
+            found.update(f"{name} {[np.asarray(each).tolist() for each in pair]}\0".encode())
+        return found.hexdigest()
+
+
+def write_rows(path: Path, parts: Any, rows: int) -> Array:
+    """Write the arrays `parts`, (some, …) each, as one .npy of `rows` rows; mapped into memory for reading.
+
+    They are appended to a plain file, not written through a map: a full disk is then an error, and no bus error.
+    """
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as stream:
+        for begun, part in enumerate(parts):
+            if not begun:
+                shape = (rows, *part.shape[1:])
+                header = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(np.ascontiguousarray(part).data)
+    temporary.replace(path)
+    mapped: Array = np.load(path, mmap_mode="r")
+    return mapped

@@ -1,0 +1,155 @@
+"""The parts of a recovery: what is trained, on which loss, on which samples, at which rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.types import Layout, TensorSpec
+from edgekit.ir.run import max_relative, run
+from edgekit.passes.contract import apply
+from edgekit.passes.fuse import FUSION
+from edgekit.passes.recover import Augment, Epoch, RecoverSettings, Samples, Schedule
+from edgekit.passes.recover.augment import augmented, flip, mixup, shift
+from edgekit.passes.recover.batch_norm import InsertBatchNorm, has_batch_norm
+from edgekit.passes.recover.checkpoint import Checkpoint, read, write
+from edgekit.passes.recover.feeding import Feed
+from edgekit.passes.recover.heads import Head, heads
+from edgekit.passes.recover.optimizing import learning_rate
+from edgekit.passes.recover.range_test import find_learning_rate
+from edgekit.passes.recover.settings import Optimizer
+from edgekit.passes.recover.training import trained
+from tests.passes.recover.conftest import Digits
+
+
+def test_batch_norm_put_back_changes_no_answer(digits: Digits) -> None:
+    folded, _ = apply(digits.dense, FUSION, 0, until_stable=True)
+    assert not has_batch_norm(folded)
+    feeds = digits.train.take(slice(0, 128)).feeds(folded.inputs)
+    again, (record,) = apply(folded, [InsertBatchNorm(feeds)], 0)
+    assert record.fired == 4
+    assert has_batch_norm(again)
+    assert max_relative(run(again, feeds), run(folded, feeds)) < 1e-5
+    for norm in (node for node in again.graph if node.op_type == "BatchNormalization"):
+        scale, bias, mean, variance = (again.graph.initializers[str(v and v.name)] for v in norm.inputs[1:])
+        assert scale.const_value is not None
+        assert bias.const_value is not None
+        assert mean.const_value is not None
+        assert variance.const_value is not None
+        np.testing.assert_allclose(scale.const_value.numpy() ** 2, variance.const_value.numpy() + 1e-3, rtol=1e-5)
+        np.testing.assert_array_equal(bias.const_value.numpy(), mean.const_value.numpy())
+
+
+def test_the_logits_are_what_goes_into_the_softmax(digits: Digits) -> None:
+    (head,) = heads(digits.dense, {})
+    softmax = digits.dense.graph.outputs[0].producer()
+    assert softmax is not None
+    assert softmax.inputs[0] is not None
+    assert (head.kind, head.logits) == ("softmax", softmax.inputs[0].name)
+
+
+def test_only_what_was_learnt_is_trained(digits: Digits) -> None:
+    from edgekit.lowering.module import LoweredModule
+
+    module = LoweredModule(digits.dense)
+    names = trained(digits.dense, module)
+    norms = [node for node in digits.dense.graph if node.op_type == "BatchNormalization"]
+    for norm in norms:
+        scale, bias, mean, variance = (str(value and value.name) for value in norm.inputs[1:])
+        assert {scale, bias} <= set(names)
+        assert not {mean, variance} & set(names)
+    assert len(names) == len(module.weights) - 2 * len(norms)
+
+
+def test_losses_are_least_where_they_should_be() -> None:
+    import tensorflow as tf
+
+    from edgekit.passes.recover.losses import distillation, supervision
+
+    logits = tf.constant(np.random.default_rng(0).normal(size=(6, 4)), tf.float32)
+    for kind in ("softmax", "sigmoid", "values"):
+        head = Head("y", kind, "y")
+        assert abs(float(distillation(head, logits, logits, 3.0))) < 1e-6
+        assert float(distillation(head, tf.constant([1.0, 0, 0, 0]) + logits, logits, 3.0)) > 1e-3
+    sharp = tf.one_hot([0, 1, 2, 3], 4) * 50
+    assert float(supervision(Head("y", "softmax", "y"), sharp, tf.constant([0, 1, 2, 3]))) < 1e-6
+    assert float(supervision(Head("y", "softmax", "y"), sharp, tf.constant([0, 1, 2, 0]))) > 10
+    ignored = tf.constant([0, 1, 2, 255], tf.uint8)
+    assert float(supervision(Head("y", "softmax", "y"), sharp, ignored)) < 1e-6
+
+
+def test_augmented_images_keep_their_type_shape_and_pixels() -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (32, 16, 16, 3), np.uint8)
+    spec = TensorSpec("x", (None, 16, 16, 3), layout=Layout.NHWC)
+    changes = (Augment.FLIP, Augment.SHIFT, Augment.CROP, Augment.NOISE)
+    (changed,) = augmented({"x": images}, [spec], changes, random).values()
+    assert (changed.dtype, changed.shape) == (images.dtype, images.shape)
+    flipped = flip(images, random)
+    mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
+    assert (mirrored | (flipped == images).all((1, 2, 3))).all()
+    assert 4 < mirrored.sum() < 28
+    moved = shift(images, random)
+    assert all(np.isin(moved[i], images[i]).all() for i in range(len(images)))
+    first = spec.__class__("x", (None, 3, 16, 16), layout=Layout.NCHW)
+    turned = images.transpose(0, 3, 1, 2)
+    same = augmented({"x": turned}, [first], (Augment.SHIFT,), np.random.default_rng(1))["x"]
+    straight = augmented({"x": images}, [spec], (Augment.SHIFT,), np.random.default_rng(1))["x"]
+    np.testing.assert_array_equal(same.transpose(0, 2, 3, 1), straight)
+    _, mixed = mixup({"x": images}, {"y": np.eye(32, dtype=np.float32)}, random)
+    np.testing.assert_allclose(mixed["y"].sum(1), 1, rtol=1e-5)
+
+
+def test_an_epoch_has_each_sample_once_and_repeats() -> None:
+    samples = Samples({"x": np.arange(40, dtype=np.float32)[:, None]})
+    feed = Feed(samples, (TensorSpec("x", (None, 1)),), 10, (), 3, {})
+    rows = [np.concatenate([inputs[0] for inputs, _, _ in feed.epoch(number, 4)]).ravel() for number in (1, 1, 2)]
+    assert sorted(rows[0]) == sorted(rows[2]) == list(range(40))
+    assert (rows[0] == rows[1]).all()
+    assert (rows[0] != rows[2]).any()
+
+
+def test_learning_rates_over_time() -> None:
+    def rates(schedule: Schedule, curve: tuple[Epoch, ...] = ()) -> list[float]:
+        settings = RecoverSettings(schedule=schedule, warmup=0.1)
+        return [learning_rate(settings, 1.0, step, 100, curve) for step in range(100)]
+
+    assert rates(Schedule.CONSTANT)[:10] == pytest.approx(np.arange(1, 11) / 10)
+    cosine = rates(Schedule.COSINE)
+    assert cosine[10] == 1.0
+    assert cosine[-1] < 0.02
+    assert all(np.diff(cosine[10:]) < 0)
+    worse = tuple(Epoch(number, 1.0, 1.0, 0.0, 1.0, 1.0) for number in range(1, 8))
+    assert rates(Schedule.PLATEAU, worse)[-1] == 0.25
+
+
+def test_the_range_test_stops_below_where_the_loss_rises() -> None:
+    found = find_learning_rate(Optimizer.ADAM, lambda _, rate: (np.log10(rate) + 2) ** 2 + 1)
+    assert 1e-3 < found < 1e-2
+
+
+def test_a_damaged_or_foreign_checkpoint_is_none(tmp_path: Path) -> None:
+    state = Checkpoint("key", {"epoch": 3}, {"w": np.arange(5.0)})
+    write(tmp_path, state)
+    found = read(tmp_path, "key")
+    assert found is not None
+    assert found.about == {"epoch": 3}
+    np.testing.assert_array_equal(found.arrays["w"], np.arange(5.0))
+    assert read(tmp_path, "another") is None
+    path = tmp_path / "checkpoint"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read(tmp_path, "key") is None
+
+
+def test_samples_are_stored_as_they_are(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
+    affine = {"x": (np.full(3, 2, np.float32), np.full(3, -1, np.float32))}
+    samples = Samples({"x": pixels}, {"y": np.arange(7)}, affine)
+    samples.save(tmp_path)
+    again = Samples.open(tmp_path)
+    assert again.digest == samples.digest
+    assert again.inputs["x"].dtype == np.uint8
+    (fed,) = again.feeds((TensorSpec("x", (None, 4, 4, 3), layout=Layout.NHWC),)).values()
+    np.testing.assert_array_equal(fed, pixels * np.float32(2) - 1)
