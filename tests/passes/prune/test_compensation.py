@@ -89,3 +89,27 @@ def test_weights_of_a_grouped_convolution_stay() -> None:
     before = grouped.const_value.numpy().copy()
     compensate(model, pruned, dependencies, removed, probe(model, 0, 8))
     np.testing.assert_array_equal(grouped.const_value.numpy(), before)
+
+
+def test_a_network_that_takes_one_sample_at_a_time_is_compensated_like_any_other() -> None:
+    """So do those that carry state, with a state of several axes in front of the batch."""
+    free = build(["plain", "residual", "plain"], 3)
+    fixed = free.clone()
+    one = fixed.graph.inputs[0]
+    assert one.shape is not None
+    one.shape = ir.Shape([1, *list(one.shape)[1:]])
+    feeds, weights = probe(free, 0, 20), []
+    for model, samples in (
+        (free, feeds),
+        (fixed, feeds),
+        (fixed, {key: value[:, None] for key, value in feeds.items()}),
+    ):
+        dependencies = analyse(model)
+        removed = np.concatenate([group.roots[:1] for group in dependencies.groups])
+        pruned = remove_channels(model, dependencies, removed)
+        compensate(model, pruned, dependencies, removed, samples)
+        constants = pruned.graph.initializers
+        weights.append([constants[name].const_value.numpy() for name in sorted(constants)])  # type: ignore[union-attr]
+    for found, again, whole in zip(*weights, strict=True):
+        np.testing.assert_allclose(again, found, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(whole, found, rtol=1e-3, atol=1e-4)
