@@ -5,7 +5,7 @@ Mean and variance come from calibration samples; scale and shift undo them, so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 from edgekit.passes.contract import Pass, PassResult
-from edgekit.passes.prune.activations import activations
+from edgekit.passes.prune.activations import Walk
 
 __all__ = ["InsertBatchNorm", "has_batch_norm"]
 
@@ -76,15 +76,25 @@ def _statistics(
     model: Model, names: list[str], samples: Mapping[str, np.ndarray[Any, Any]]
 ) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
     """Mean and variance of each channel, in double precision; the parts are merged as Chan et al. (1979) do."""
-    found: dict[str, tuple[float, Any, Any]] = dict.fromkeys(names, (0.0, 0.0, 0.0))
-    for part in activations(model, names, samples):
-        for name, array in part.items():
-            rows = np.moveaxis(array.astype(np.float64), 1, -1).reshape(-1, array.shape[1])
-            count, mean, squares = found[name]
-            total, difference = count + len(rows), rows.mean(0) - mean
-            squares = squares + rows.var(0) * len(rows) + difference**2 * (count * len(rows) / total)
-            found[name] = total, mean + difference * (len(rows) / total), squares
-    return {name: (mean, squares / max(count, 1)) for name, (count, mean, squares) in found.items()}
+    walk, wanted = Walk(model, samples), set(names)
+    found = {}
+    for node in model.graph:
+        for value in node.inputs:
+            if value is not None and value.name in wanted:
+                wanted.remove(value.name)
+                walk.to(node)
+                found[value.name] = _moments(walk.here(value))
+    return found
+
+
+def _moments(parts: Iterable[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    count, mean, squares = 0.0, np.zeros(()), np.zeros(())
+    for part in parts:
+        rows = np.moveaxis(part.astype(np.float64), 1, -1).reshape(-1, part.shape[1])
+        total, difference = count + len(rows), rows.mean(0) - mean
+        squares = squares + rows.var(0) * len(rows) + difference**2 * (count * len(rows) / total)
+        count, mean = total, mean + difference * (len(rows) / total)
+    return mean, squares / max(count, 1)
 
 
 def _insert(graph: ir.Graph, node: ir.Node, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> None:
