@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,24 +194,29 @@ class _Run:
     def _range_test(self) -> tuple[float, float]:
         """The learning rate, and the seconds that a step takes."""
         weights, slots = self._trainer.weights(), self._trainer.slots()
-        batches = iter(self._batches_again())
-        times = []
+        times: list[float] = []
 
-        def step(_number: int, rate: float) -> float:
-            inputs, targets, taught = next(batches)
-            loss = float(self._trainer.step(inputs, targets, taught, rate))
-            times.append(time.monotonic())
-            return loss
+        def trial(rates: list[float]) -> list[float]:
+            check_stopped()
+            events.progress("looking for a learning rate", 0.0)
+            losses = []
+            for rate, (inputs, targets, taught) in zip(rates, self._trial_batches(), strict=True):
+                losses.append(float(self._trainer.step(inputs, targets, taught, rate)))
+                times.append(time.monotonic())
+            self._trainer.set_weights(weights)
+            self._trainer.set_slots(slots)
+            return losses
 
-        found = find_learning_rate(self._settings.optimizer, step)
-        self._trainer.set_weights(weights)
-        self._trainer.set_slots(slots)
-        return found, float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+        found = find_learning_rate(self._settings.optimizer, trial)
+        return found, float(np.median(np.diff(times)))
 
-    def _batches_again(self) -> Any:
-        """Batches of an epoch that is none of the training's, and again if they are too few."""
-        for turn in range(STEPS):
-            yield from self._feed.epoch(_UNUSED + turn, min(self._feed.steps, STEPS))
+    def _trial_batches(self) -> Iterator[tuple[list[Array], dict[str, Array], dict[str, Array]]]:
+        """`STEPS` batches, of epochs that are none of the training's."""
+        left, number = STEPS, _UNUSED
+        while left:
+            steps = min(left, self._feed.steps)
+            yield from self._feed.epoch(number, steps)
+            left, number = left - steps, number + 1
 
     def _epoch(self, state: _State, best: dict[str, Array]) -> tuple[_State, dict[str, Array]]:
         """One epoch more, and its checkpoint."""

@@ -125,9 +125,12 @@ def test_learning_rates_over_time() -> None:
     assert rates(Schedule.PLATEAU, worse)[-1] == 0.25
 
 
-def test_the_range_test_stops_below_where_the_loss_rises() -> None:
-    found = find_learning_rate(Optimizer.ADAM, lambda _, rate: (np.log10(rate) + 2) ** 2 + 1)
-    assert 1e-3 < found < 1e-2
+def test_the_range_test_takes_the_rate_that_ends_best() -> None:
+    def trial(rates: list[float]) -> list[float]:
+        return [(np.log10(rates[0]) + 2.5) ** 2 if rate < rates[0] / 2 else -1.0 for rate in rates]
+
+    assert find_learning_rate(Optimizer.ADAM, trial) == 3e-3
+    assert find_learning_rate(Optimizer.SGD, lambda rates: [np.nan for _ in rates]) == pytest.approx(3e-3)
 
 
 def test_a_damaged_or_foreign_checkpoint_is_none(tmp_path: Path) -> None:

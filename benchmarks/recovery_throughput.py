@@ -1,0 +1,124 @@
+"""Images a second of recovery beside a plain Keras `fit` of the same network, and where recovery's time goes.
+
+    EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.recovery_throughput [rounds]
+
+ResNet-8 on CIFAR-10 images, batches of 64, Adam, in turns in one process: medians over the rounds (5 unless told). With
+labels alone, both do the same work; the other rows add the teacher: cached, or asked in the step because images move.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edgekit.core.recipe import ModelSection
+from edgekit.ir.model import Model
+from edgekit.passes.contract import apply
+from edgekit.passes.fuse import FUSION
+from edgekit.passes.recover import Augment, BatchNorm, RecoverSettings, Samples
+from edgekit.passes.recover.feeding import Feed
+from edgekit.passes.recover.trainer import Plan, Trainer
+from edgekit.pipeline.stages import import_source
+from edgekit.pipeline.store import default_store
+
+BATCH = 64
+STEPS = 30
+MOVES = (Augment.FLIP, Augment.SHIFT)
+
+
+def main() -> None:
+    """Print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    shared = Path(os.environ["EDGEKIT_ACCEPTANCE_DATA"])
+    source = shared / "mlperf_tiny_models" / "pretrainedResnet.h5"
+    model = Model.load(import_source(default_store(), source, ModelSection(), seed=0).path)
+    with tempfile.TemporaryDirectory() as folder:
+        images, labels = cifar(shared, Path(folder))
+        samples = Samples({model.inputs[0].name: images}, {model.outputs[0].name: labels}, pixels(model))
+        samples.save(Path(folder))
+        samples = Samples.open(Path(folder))
+        runs = {
+            "Keras fit": keras_fit(source, images, labels),
+            "labels": recovery(model, samples, 1.0, ()),
+            "labels, moved": recovery(model, samples, 1.0, MOVES),
+            "teacher cached": recovery(model, samples.unlabelled(), 0.0, ()),
+            "teacher asked, moved": recovery(model, samples.unlabelled(), 0.0, MOVES),
+            "batches alone, moved": batches(model, samples, MOVES),
+        }
+        for run in runs.values():
+            run()
+        found: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, run in runs.items():
+                begun = time.perf_counter()
+                run()
+                found[name].append(STEPS * BATCH / (time.perf_counter() - begun))
+    plain = statistics.median(found["Keras fit"])
+    print("| what | images/s | ÷ Keras fit |")
+    print("|---|---|---|")
+    for name, figures in found.items():
+        print(f"| {name} | {statistics.median(figures):.0f} | {statistics.median(figures) / plain:.2f} |")
+
+
+def cifar(shared: Path, folder: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Images (n, 32, 32, 3) as bytes and their classes, enough for a run."""
+    with tarfile.open(shared / "cifar10_jpeg_test5k.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    files = sorted((folder / "test").rglob("*.jpg"))
+    files = files[:: max(len(files) // (STEPS * BATCH), 1)][: STEPS * BATCH]
+    names = sorted({file.parent.name for file in files})
+    labels = np.array([names.index(file.parent.name) for file in files])
+    return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files]), labels
+
+
+def pixels(model: Model) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """ResNet-8 takes pixels as they are."""
+    return {model.inputs[0].name: (np.ones(3, np.float32), np.zeros(3, np.float32))}
+
+
+def keras_fit(source: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    """An epoch of what a Keras user writes."""
+    import tf_keras
+
+    network = tf_keras.models.load_model(source)
+    network.compile(tf_keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
+    floats = images.astype(np.float32)
+    return lambda: network.fit(floats, labels, batch_size=BATCH, verbose=0)
+
+
+def recovery(model: Model, samples: Samples, share: float, moves: tuple[Augment, ...]) -> Callable[[], Any]:
+    """An epoch of recovery."""
+    fused, _ = apply(model, FUSION, 0, until_stable=True)
+    plan = Plan(BATCH, BatchNorm.BATCH, 0.99, share)
+    trainer = Trainer(model, fused, samples, RecoverSettings(), plan)
+    feed = Feed(samples, model.inputs, BATCH, moves, 0, {})
+    if share < 1 and not moves:
+        parts = list(trainer.teach(samples))
+        feed = replace(feed, taught={name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    def run() -> None:
+        losses = [trainer.step(*made, learning_rate=1e-4) for made in feed.epoch(1, STEPS)]
+        float(losses[-1])
+
+    return run
+
+
+def batches(model: Model, samples: Samples, moves: tuple[Augment, ...]) -> Callable[[], Any]:
+    """An epoch of making batches, and nothing else."""
+    feed = Feed(samples, model.inputs, BATCH, moves, 0, {})
+    return lambda: list(feed.epoch(1, STEPS))
+
+
+if __name__ == "__main__":
+    main()
