@@ -177,7 +177,10 @@ class ShrinkSection(_Section):
 
     @model_validator(mode="after")
     def _how_with_how_much(self) -> Self:
-        given = sorted(self.model_fields_set & {"importance", "schedule", "prune_steps"})
+        # A manifest's recipe has every key: what is as it is by default says nothing.
+        fields = type(self).model_fields
+        said = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
+        given = sorted(said & {"importance", "schedule", "prune_steps"})
         message = ""
         if self.prune is not None and self.speedup is not None:
             message = "prune and speedup both say how much goes: give one of them"
@@ -187,7 +190,7 @@ class ShrinkSection(_Section):
             message = (
                 f"{given[0]} says how to prune, and nothing says how much: give prune or speedup too, like --prune 0.5"
             )
-        elif "pattern" in self.model_fields_set and not isinstance(self.sparsity, float):
+        elif "pattern" in said and not isinstance(self.sparsity, float):
             message = "pattern says which weights of a share become zero: give the share too, like --sparsity 0.5"
         if message:
             raise ValueError(message)

@@ -3,7 +3,7 @@
 import pytest
 
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.recipe import load_recipe
+from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.types import Precision
 
 
@@ -64,3 +64,9 @@ def test_a_missing_file_is_an_invalid_input(tmp_path):
 def test_contradicting_flags_are_a_usage_error():
     with pytest.raises(UsageError, match="not both --data and --train-data"):
         load_recipe(None, {"data": {"data": "x.npz", "train": "y.npz"}})
+
+
+@pytest.mark.parametrize("shrink", [{}, {"prune": 0.5}, {"speedup": 2.0}, {"sparsity": "2:4"}])
+def test_a_recipe_with_every_key_written_out_is_the_same(shrink):
+    recipe = load_recipe(None, {"shrink": shrink})
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
