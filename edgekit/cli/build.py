@@ -115,7 +115,7 @@ def _build(
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option("--pattern", metavar="magnitude|global|block|random", help="Which weights of a share go."),
+        typer.Option("--pattern", metavar="global|magnitude|block|random", help="Which weights of a share go."),
     ] = None,
     clusters: Annotated[
         int | None, typer.Option("--clusters", metavar="16", help="How many values the weights of a layer share.")

@@ -142,7 +142,7 @@ class ShrinkSection(_Section):
     schedule: Literal["uniform", "global"] = "uniform"
     prune_steps: int = Field(default=1, ge=1, le=100)
     sparsity: float | str | None = None
-    pattern: Literal["magnitude", "global", "block", "random"] = "magnitude"
+    pattern: Literal["global", "magnitude", "block", "random"] = "global"
     clusters: int | None = Field(default=None, ge=3, le=256)
 
     @field_validator("prune")

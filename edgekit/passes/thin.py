@@ -27,13 +27,15 @@ class Thinning:
     clusters: int | None
 
 
-def thin_model(source: str, out: str, thinning: Thinning, *, seed: int) -> dict[str, Any]:
+def thin_model(source: str, out: str, thinning: Thinning, *, samples: str | None, seed: int) -> dict[str, Any]:
     """Thin out the Model in the file `source`, and write it as `model.onnx` to the folder `out`.
 
     Args:
         source: path of a fused Model.
         out: an existing folder.
         thinning: how.
+        samples: an .npz of calibration samples by input name, on which layers are brought back to the outputs that they
+            had; None: they stay as they come out.
         seed: of whatever is random.
 
     Returns:
@@ -43,10 +45,13 @@ def thin_model(source: str, out: str, thinning: Thinning, *, seed: int) -> dict[
     Raises:
         InvalidInputError: the model has no weights that could take part.
     """
+    import numpy as np
+
     from edgekit.ir.model import Model
     from edgekit.ir.quantization import forget_quant_params
     from edgekit.passes.cluster.clustering import ClusterWeights, code_books
     from edgekit.passes.contract import Pass, apply
+    from edgekit.passes.correction import CorrectOutputs
     from edgekit.passes.layer_weights import layer_weights
     from edgekit.passes.sparsify.sparsify import Sparsify
 
@@ -57,6 +62,9 @@ def thin_model(source: str, out: str, thinning: Thinning, *, seed: int) -> dict[
         passes.append(Sparsify(thinning.sparsity, pattern=thinning.pattern, seed=seed))
     if thinning.clusters is not None:
         passes.append(ClusterWeights(thinning.clusters))
+    if samples is not None:
+        with np.load(samples, allow_pickle=False) as archive:
+            passes.append(CorrectOutputs(model, dict(archive)))
     model, _ = apply(model, passes, seed)
     model.save(Path(out, "model.onnx"))
     layers, books = layer_weights(model), code_books(model)

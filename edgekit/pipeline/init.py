@@ -41,7 +41,7 @@ color = {color:<22}# rgb, bgr
 # schedule = "uniform"        # uniform, global
 # prune_steps = 1             # each step ranks the channels anew
 # sparsity = 0.5              # the share of the weights that becomes zero, or "2:4": two of each four stay
-# pattern = "magnitude"       # of a share: magnitude, global, block, random
+# pattern = "global"          # of a share: global, magnitude, block, random
 # clusters = 16               # how many values the weights of a layer share
 
 [precision]

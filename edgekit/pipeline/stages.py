@@ -198,18 +198,35 @@ def prune(
     return replace(_source_model(store.make("prune", "prune channels", inputs, work)), states=model.states)
 
 
-def thin(store: Store, model: SourceModel, thinning: Thinning, seed: int) -> SourceModel:
-    """Make weights zero, or let them share values."""
+def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path | None, seed: int) -> SourceModel:
+    """Make weights zero, or let them share values.
+
+    Args:
+        model: a fused one.
+        samples: calibration samples on which layers are brought back to their outputs, if there are any.
+    """
 
     def work(folder: Path) -> Any:
         return child.call(
             "edgekit.pipeline.native:thin_model",
-            {"source": str(model.path), "out": str(folder), "thinning": to_json(thinning), "seed": seed},
+            {
+                "source": str(model.path),
+                "out": str(folder),
+                "thinning": to_json(thinning),
+                "samples": samples and str(samples),
+                "seed": seed,
+            },
             what="thinning out the weights",
             blame="your model",
         )
 
-    inputs = {"model": model.digest, "thinning": thinning, "seed": seed, "tools": _versions(("numpy", *_ONNX_TOOLS))}
+    inputs = {
+        "model": model.digest,
+        "thinning": thinning,
+        "samples": samples and digest_file(samples),
+        "seed": seed,
+        "tools": _versions(("numpy", *_ONNX_TOOLS)),
+    }
     entry = store.make("thin", "thin out the weights", inputs, work)
     return replace(_source_model(entry), states=model.states)
 

@@ -21,4 +21,6 @@ def thinned(target: TargetJob) -> TargetJob:
     if shrink.sparsity is None and shrink.clusters is None:
         return target
     thinning = Thinning(shrink.sparsity, shrink.pattern, shrink.clusters)
-    return replace(target, thinned=thin(job.store, target.model, thinning, job.recipe.run.seed))
+    samples = None if job.data.synthetic else job.calibration
+    model = thin(job.store, target.model, thinning, samples=samples, seed=job.recipe.run.seed)
+    return replace(target, thinned=model)

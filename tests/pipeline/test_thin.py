@@ -32,6 +32,7 @@ def test_the_download_shrinks_and_the_work_is_that_of_the_pruned_network(thinned
     assert target.download_bytes < 0.5 * target.bytes
     assert target.download_bytes < 0.12 * target.float_download_bytes
     assert target.pruned.macs == pytest.approx(0.5, abs=0.03)
+    assert target.metrics[0].drop < 1
 
 
 def test_each_layer_says_what_became_of_its_weights(thinned):
@@ -39,7 +40,7 @@ def test_each_layer_says_what_became_of_its_weights(thinned):
     target = report.targets[0]
     assert target.thinned.sparsity == pytest.approx(0.6, abs=0.01)
     for layer in target.thinned.layers:
-        assert layer["zeros"] == pytest.approx(0.6 * layer["weights"], abs=1)
+        assert 0 < layer["zeros"] < layer["weights"]
         assert layer["code_book"] == 16
     manifest = json.loads((out / _TARGET / "manifest.json").read_text())
     assert manifest["thinned"]["sparsity"] == target.thinned.sparsity

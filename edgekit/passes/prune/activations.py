@@ -9,13 +9,29 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
 from edgekit.ir.run import batches, open_session
+from edgekit.passes.prune.layers import layers
 from edgekit.passes.prune.rules import read_by
 
-__all__ = ["Walk"]
+__all__ = ["Walk", "affordable"]
 
 _CHUNK = 16
+# Bytes of activations that are kept for all samples, at most; where images are large, fewer of them do.
+_MEMORY = 2**30
+
+
+def affordable(samples: Mapping[str, np.ndarray[Any, Any]], *models: Model) -> dict[str, np.ndarray[Any, Any]]:
+    """As many of the samples as walks through all of `models` at once can hold in a gigabyte, one at least."""
+    most = max(_MEMORY // sum(_peak(model) for model in models), 1)
+    return {name: array[:most] for name, array in samples.items()}
+
+
+def _peak(model: Model) -> int:
+    """Bytes of activations a sample, at most, where a layer reads."""
+    readers = {reads.layer for _, _, reads in layers(model.graph) if reads is not None}
+    return max((layer.live_bytes for layer in model_cost(model).layers if layer.name in readers), default=1)
 
 
 class Walk:
@@ -59,6 +75,13 @@ class Walk:
     def here(self, value: ir.Value) -> Iterator[np.ndarray[Any, Any]]:
         """What a value that a node here or behind reads holds, some samples at a time."""
         return (chunk[str(value.name)] for chunk in self._chunks)
+
+    def made_by(self, node: ir.Node) -> Iterator[np.ndarray[Any, Any]]:
+        """What the node that the walk stands before makes, some samples at a time; it is not kept."""
+        session = open_session(self._serialised([node], [node.outputs[0]]))
+        taken = {str(value.name) for value in read_by(node)}
+        for chunk in self._chunks:
+            yield session.run(None, {name: array for name, array in chunk.items() if name in taken})[0]
 
     def _serialised(self, segment: list[ir.Node], outputs: list[ir.Value]) -> bytes:
         """A model of some nodes."""

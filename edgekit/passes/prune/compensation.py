@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
-from edgekit.passes.prune.activations import Walk
+from edgekit.passes.prune.activations import Walk, affordable
 from edgekit.passes.prune.dependencies import Dependencies, Mask
 from edgekit.passes.prune.layers import WeightAxis, layers
 from edgekit.passes.prune.rules import shape_of
@@ -34,8 +33,6 @@ _RIDGE = 1e-3
 _MAX_WIDTH = 4096
 # Of the places in a few images so many say as much as all of them.
 _ROWS = 16384
-# Bytes of activations that are kept for all samples, at most; where images are large, fewer of them do.
-_MEMORY = 2**30
 
 
 def compensate(
@@ -69,8 +66,7 @@ def compensate(
         mask = kept[str(before.data.name)][before.data_axis]
         if mask is not None and mask.size <= _MAX_WIDTH:
             todo.append((node, reads, dense_node, before, mask))
-    most = max(_MEMORY // (_peak(dense) + _peak(pruned)), 1)
-    samples = {name: array[:most] for name, array in samples.items()}
+    samples = affordable(samples, dense, pruned)
     there, here = Walk(dense, samples), Walk(pruned, samples)
     for node, reads, dense_node, before, mask in todo:
         there.to(dense_node)
@@ -84,12 +80,6 @@ def compensate(
 
 def _takes_part(node: ir.Node, reads: WeightAxis) -> bool:
     return node.attributes.get_int("group", 1) == 1 and len(reads.weights.uses()) == 1 and len(shape_of(reads.data)) > 1
-
-
-def _peak(model: Model) -> int:
-    """Bytes of activations a sample, at most, where a layer reads."""
-    readers = {reads.layer for _, _, reads in layers(model.graph) if reads is not None}
-    return max((layer.live_bytes for layer in model_cost(model).layers if layer.name in readers), default=1)
 
 
 def _regression(dense: Iterable[_Array], pruned: Iterable[_Array], axis: int, mask: Mask) -> _Matrix:

@@ -24,7 +24,7 @@ __all__ = ["PATTERNS", "Pattern", "Sparsify"]
 Pattern = Callable[[Sequence[LayerWeights], float, int], Masks]
 
 PATTERNS: Mapping[str, Pattern] = MappingProxyType(
-    {"magnitude": magnitude, "global": ranking, "block": block, "random": random}
+    {"global": ranking, "magnitude": magnitude, "block": block, "random": random}
 )
 
 
@@ -34,7 +34,7 @@ class Sparsify(Pass):
     name: ClassVar[str] = "sparsify"
     keeps_function: ClassVar[bool] = False
 
-    def __init__(self, sparsity: float | str, *, pattern: str = "magnitude", seed: int = 0) -> None:
+    def __init__(self, sparsity: float | str, *, pattern: str = "global", seed: int = 0) -> None:
         """How many go, and which.
 
         Args:
