@@ -13,6 +13,7 @@ import numpy as np
 from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, from_system
+from edgekit.core.machine import cpu_features
 from edgekit.core.stopping import check_stopped
 from edgekit.core.types import from_json, to_json
 from edgekit.ir.model import Model
@@ -46,6 +47,7 @@ _CALIBRATION = 256
 _ALLOWED_DROP = 5.0  # points that a change of the images may cost the teacher
 _EXPLODED = 10.0  # times the loss before
 _LOOKED_AT = 50  # steps between two looks at the loss
+_NARROW = frozenset({"avx512_bf16", "amx_bf16"})
 _UNUSED = 1 << 30  # numbers of epochs that no training reaches
 
 
@@ -127,8 +129,13 @@ class _Run:
         share = settings.label_share if settings.label_share is not None else 0.5
         if not labelled:
             train = train.unlabelled()
+        narrow = settings.bfloat16
+        if narrow is None:
+            classes = all(head.kind != "values" for head in heads(student, train.targets))
+            narrow = classes and bool(_NARROW & cpu_features())
         self._key = digest_json(
             {
+                "bfloat16": narrow,
                 "settings": settings,
                 "models": [student.digest, teacher.digest],
                 "samples": [train.digest, selection.digest],
@@ -147,6 +154,7 @@ class _Run:
             # An average over a tenth of an epoch, but no fewer than 10 batches and no more than 100.
             1 - 1 / min(max(steps / 10, 10), 100),
             share if labelled else 0.0,
+            narrow,
         )
         self._trainer = Trainer(self._model, fused, train, settings, plan)
         self._taught = self._told(selection)

@@ -71,6 +71,8 @@ class RecoverSettings:
         hint, hint_weight: what else the teacher shows, and how much it counts.
         augment: the changes; None: flip and shift for images, none for anything else.
         batch_norm: None: batch statistics, unless a batch is too small to have any.
+        bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
+            itself and all outputs are classes. Values would miss the digits.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any.
         seed: of everything random.
     """
@@ -93,6 +95,7 @@ class RecoverSettings:
     hint_weight: float = 1.0
     augment: tuple[Augment, ...] | None = None
     batch_norm: BatchNorm | None = None
+    bfloat16: bool | None = None
     reinsert: bool = False
     seed: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from edgekit.passes.recover.training import batch_statistics, decays, trained
 __all__ = ["Plan", "Trainer"]
 
 _EVALUATED = 256
+_REWRITE = "auto_mixed_precision_onednn_bfloat16"
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Plan:
         batch_norm: how BatchNormalization trains.
         momentum: of its moving averages.
         label_share: of the loss.
+        bfloat16: whether a step multiplies in bfloat16.
     """
 
     batch: int
     batch_norm: BatchNorm
     momentum: float
     label_share: float
+    bfloat16: bool
 
 
 class Trainer:
@@ -80,7 +84,8 @@ class Trainer:
     ) -> Any:
         """One step; gives the loss as a tensor, without waiting for it."""
         self._optimizer.learning_rate.assign(learning_rate)
-        return self._train(tuple(inputs), dict(targets), dict(taught))
+        with _narrow() if self._plan.bfloat16 else contextlib.nullcontext():
+            return self._train(tuple(inputs), dict(targets), dict(taught))
 
     def teach(self, samples: Samples) -> Iterator[dict[str, Array]]:
         """The teacher's logits by output, part by part."""
@@ -186,6 +191,17 @@ class Trainer:
                 value = value * scale + offset
             ready.append(value)
         return ready
+
+
+@contextlib.contextmanager
+def _narrow() -> Iterator[None]:
+    """What TensorFlow starts in this block runs rewritten: multiplications in bfloat16, variables in float32."""
+    before = tf.config.optimizer.get_experimental_options().get(_REWRITE, False)
+    tf.config.optimizer.set_experimental_options({_REWRITE: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({_REWRITE: before})
 
 
 def _logits(found: Sequence[Head], values: Mapping[str, Laid]) -> dict[str, Any]:
