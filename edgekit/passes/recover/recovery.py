@@ -129,9 +129,10 @@ class _Run:
         share = settings.label_share if settings.label_share is not None else 0.5
         if not labelled:
             train = train.unlabelled()
+        # Values want digits that neither bfloat16 nor the statistics of a batch leave.
+        classes = all(head.kind != "values" for head in heads(student, train.targets))
         narrow = settings.bfloat16
         if narrow is None:
-            classes = all(head.kind != "values" for head in heads(student, train.targets))
             narrow = classes and bool(_NARROW & cpu_features())
         self._key = digest_json(
             {
@@ -150,7 +151,7 @@ class _Run:
         fused, _ = apply(teacher, FUSION, settings.seed, until_stable=True)
         plan = Plan(
             batch,
-            settings.batch_norm or (BatchNorm.BATCH if batch >= _SMALLEST_BATCH else BatchNorm.FROZEN),
+            settings.batch_norm or (BatchNorm.BATCH if classes and batch >= _SMALLEST_BATCH else BatchNorm.FROZEN),
             # An average over a tenth of an epoch, but no fewer than 10 batches and no more than 100.
             1 - 1 / min(max(steps / 10, 10), 100),
             share if labelled else 0.0,

@@ -70,7 +70,7 @@ class RecoverSettings:
         temperature: of the soft labels (Hinton et al., 2015, arXiv:1503.02531).
         hint, hint_weight: what else the teacher shows, and how much it counts.
         augment: the changes; None: flip and shift for images, none for anything else.
-        batch_norm: None: batch statistics, unless a batch is too small to have any.
+        batch_norm: None: batch statistics where all outputs are classes and a batch has 16 samples or more.
         bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
             itself and all outputs are classes. Values would miss the digits.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any.
