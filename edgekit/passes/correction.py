@@ -19,7 +19,7 @@ from edgekit.ir.model import Model
 from edgekit.passes.contract import Pass, PassResult
 from edgekit.passes.fuse.rewiring import constant, set_input_constant
 from edgekit.passes.layer_weights import layer_weights, set_weights
-from edgekit.passes.prune.activations import Walk, affordable
+from edgekit.passes.walk import Walk, affordable
 
 __all__ = ["CorrectOutputs"]
 

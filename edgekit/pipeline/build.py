@@ -18,6 +18,7 @@ from edgekit.devices.fleet import Board, Outcome, gather_boards, run_fleet
 from edgekit.devices.opening import open_device
 from edgekit.pipeline.boards import Asked, Boards
 from edgekit.pipeline.choose import choose
+from edgekit.pipeline.findings import Showing, Trial
 from edgekit.pipeline.folder import write_target
 from edgekit.pipeline.job import Job
 from edgekit.pipeline.lock import Lock
@@ -29,7 +30,7 @@ from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
 from edgekit.pipeline.targets import Target, is_here, load_target
 from edgekit.pipeline.thin import thinned
-from edgekit.pipeline.trial import Showing, TargetJob, Trial
+from edgekit.pipeline.trial import TargetJob
 from edgekit.pipeline.verdict import all_passed, failed, target_report
 from edgekit.pipeline.zoo import NamedModel, find_model
 from edgekit.report.build_report import BuildReport, TargetReport

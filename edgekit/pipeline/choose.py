@@ -9,8 +9,9 @@ from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Precision
+from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.lock import Choice, Lock
-from edgekit.pipeline.trial import TargetJob, Trial
+from edgekit.pipeline.trial import TargetJob
 from edgekit.report.gates import inside_accuracy
 
 __all__ = ["COST_OF_FLOAT", "candidates", "choose"]
@@ -54,7 +55,7 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
             events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
             rows.append({"precision": precision, "error": error.cause})
             continue
-        cost = trial.timed.ratio if target.speaks else None
+        cost = trial.times.artifact.ratio if target.speaks else None
         accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
         cheap = cost is None or cost <= COST_OF_FLOAT
         # A tiny network's int8 description can outweigh its weights: that shrinks nothing.

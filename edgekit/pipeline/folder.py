@@ -13,9 +13,10 @@ from edgekit import __version__
 from edgekit.core.digest import digest_file
 from edgekit.core.types import Artifact, TensorSpec, to_json
 from edgekit.data.preprocess import describe
+from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.measure import Arrays, load_arrays, rearranged
 from edgekit.pipeline.output import MANIFEST_NAME, write_json
-from edgekit.pipeline.trial import TargetJob, Trial
+from edgekit.pipeline.trial import TargetJob
 from edgekit.report.build_report import PrunedReport, TargetReport, ThinnedReport
 
 __all__ = ["GOLDEN_NAME", "REPORT_NAME", "write_target"]

@@ -10,6 +10,7 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.errors import DeviceError
 from edgekit.core.types import Artifact, Precision, from_json, to_json
+from edgekit.devices.bench import LOCAL, measure
 from edgekit.passes.prune.request import LayerTimes, TimeTable
 from edgekit.pipeline import child
 from edgekit.pipeline.measure import bench_script, identity
@@ -110,8 +111,6 @@ def _measure(target: TargetJob, idle: Artifact, dense: Artifact, artifacts: Sequ
 
 
 def _run(target: TargetJob, artifacts: Sequence[Artifact]) -> list[float]:
-    from edgekit.devices.bench import LOCAL, measure
-
     first, *others = artifacts
     measurements, _ = measure(
         first.path,

@@ -85,7 +85,7 @@ def _attempt(
     precision: Precision, pruning: Pruning, times: LayerTimes, share: float, prune: Callable[[Pruning], TargetJob]
 ) -> _Attempt:
     job = prune(replace(pruning, times=times, share=share))
-    ratio = job.attempt(precision).dense_ratio
+    ratio = job.attempt(precision).times.dense_ratio
     assert ratio is not None
     assert job.pruning is not None
     with events.stage(f"{1 / ratio:.2f}× the speed, {job.pruning.predicted:.2f}× predicted"):

@@ -148,17 +148,8 @@ def import_source(
 
 def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
     """Fuse operators; the outputs stay the same, which the pass framework checks."""
-
-    def work(folder: Path) -> Any:
-        return child.call(
-            "edgekit.pipeline.native:fuse_model",
-            {"source": str(model.path), "out": str(folder), "seed": seed},
-            what="fusing operators",
-            blame="edgekit",
-        )
-
-    inputs = {"model": model.digest, "seed": seed, "tools": _versions(_ONNX_TOOLS)}
-    return replace(_source_model(store.make("fuse", "fuse operators", inputs, work)), states=model.states)
+    doing = ("fuse operators", "fusing operators")
+    return _changed(store, model, "fuse", doing, {"seed": seed}, blame="edgekit", tools=_ONNX_TOOLS)
 
 
 def prune(
@@ -171,31 +162,9 @@ def prune(
         samples: calibration samples to rank and compensate with.
         targets: their labels, if there are any.
     """
-
-    def work(folder: Path) -> Any:
-        return child.call(
-            "edgekit.pipeline.native:prune_model",
-            {
-                "source": str(model.path),
-                "out": str(folder),
-                "pruning": to_json(pruning),
-                "samples": str(samples),
-                "targets": targets and str(targets),
-                "seed": seed,
-            },
-            what="pruning channels",
-            blame="your model",
-        )
-
-    inputs = {
-        "model": model.digest,
-        "pruning": pruning,
-        "samples": digest_file(samples),
-        "targets": targets and digest_file(targets),
-        "seed": seed,
-        "tools": _versions(("tensorflow", *_ONNX_TOOLS)),
-    }
-    return replace(_source_model(store.make("prune", "prune channels", inputs, work)), states=model.states)
+    request = {"pruning": pruning, "samples": samples, "targets": targets, "seed": seed}
+    doing, tools = ("prune channels", "pruning channels"), ("tensorflow", *_ONNX_TOOLS)
+    return _changed(store, model, "prune", doing, request, blame="your model", tools=tools)
 
 
 def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path | None, seed: int) -> SourceModel:
@@ -205,30 +174,9 @@ def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path 
         model: a fused one.
         samples: calibration samples on which layers are brought back to their outputs, if there are any.
     """
-
-    def work(folder: Path) -> Any:
-        return child.call(
-            "edgekit.pipeline.native:thin_model",
-            {
-                "source": str(model.path),
-                "out": str(folder),
-                "thinning": to_json(thinning),
-                "samples": samples and str(samples),
-                "seed": seed,
-            },
-            what="thinning out the weights",
-            blame="your model",
-        )
-
-    inputs = {
-        "model": model.digest,
-        "thinning": thinning,
-        "samples": samples and digest_file(samples),
-        "seed": seed,
-        "tools": _versions(("numpy", *_ONNX_TOOLS)),
-    }
-    entry = store.make("thin", "thin out the weights", inputs, work)
-    return replace(_source_model(entry), states=model.states)
+    request = {"thinning": thinning, "samples": samples, "seed": seed}
+    doing, tools = ("thin out the weights", "thinning out the weights"), ("numpy", *_ONNX_TOOLS)
+    return _changed(store, model, "thin", doing, request, blame="your model", tools=tools)
 
 
 def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:
@@ -323,6 +271,39 @@ def compile_plan(
     files = tuple(entry.file(name) for name in entry.value["files"])
     artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
     return replace(artifact, states=_own_states(model, artifact))
+
+
+def _changed(
+    store: Store,
+    model: SourceModel,
+    kind: str,
+    doing: tuple[str, str],
+    request: Mapping[str, Any],
+    *,
+    blame: str,
+    tools: Sequence[str],
+) -> SourceModel:
+    """The model after `<kind>_model` of `pipeline.native` in a child; files of the request count by their content.
+
+    Args:
+        kind: of the stage.
+        doing: what it does, for its title and for the error of a child that died meanwhile.
+        request: the child's arguments beside the model and the folder.
+        blame: whose doing such a death is.
+        tools: packages whose versions count.
+    """
+
+    def work(folder: Path) -> Any:
+        return child.call(
+            f"edgekit.pipeline.native:{kind}_model",
+            {"source": str(model.path), "out": str(folder), **to_json(request)},
+            what=doing[1],
+            blame=blame,
+        )
+
+    digests = {key: digest_file(value) if isinstance(value, Path) else value for key, value in request.items()}
+    inputs = {"model": model.digest, **digests, "tools": _versions(tools)}
+    return replace(_source_model(store.make(kind, doing[0], inputs, work)), states=model.states)
 
 
 def _source_model(entry: Entry) -> SourceModel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 
 from edgekit.backends.base import Backend
 from edgekit.core.errors import BrokenPromiseError
@@ -23,87 +22,18 @@ from edgekit.data.metrics import confusions, evaluate
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
+from edgekit.pipeline.findings import Judgement, Showing, Times, Trial
 from edgekit.pipeline.job import Job, whole
 from edgekit.pipeline.lock import PruningChoice
 from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
 from edgekit.pipeline.stages import SourceModel, compile_plan
 from edgekit.pipeline.targets import Target
 
-__all__ = ["GOLDEN_TOLERANCE", "Judgement", "Showing", "TargetJob", "Trial"]
+__all__ = ["GOLDEN_TOLERANCE", "TargetJob"]
 
 GOLDEN_TOLERANCE = 1e-4
 # An emulated CPU takes some fifty times as long; the interval of the drop says what these can tell.
 _EMULATED_SAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One precision, compiled and run.
-
-    Attributes:
-        timed: the measurement whose latency and ratio count.
-        baseline, default: the float artifact in the same run; and the same left to the runtime's own choices.
-        dense_ratio: its time ÷ that of the original model in the same precision; None where that was compiled.
-        filled_ratio: its time ÷ that of the same network before its weights were thinned out; None where they were not.
-        selection: the metrics that a choice may look at; empty without data.
-    """
-
-    precision: Precision
-    artifact: Artifact
-    proof: PrecisionProof
-    timed: Measurement
-    baseline: Measurement | None
-    default: Measurement | None
-    golden: Arrays
-    selection: tuple[Metric, ...]
-    dense_ratio: float | None = None
-    filled_ratio: float | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The quality of an artifact on a split.
-
-    Attributes:
-        metrics: the gated one first.
-        confusion: for each output with class labels, rows of counts: truth by predicted class.
-    """
-
-    metrics: tuple[Metric, ...]
-    confusion: Mapping[str, list[list[int]]]
-
-
-@dataclass(frozen=True)
-class Showing:
-    """What the chosen artifact showed on one device.
-
-    Attributes:
-        judgement: on the report split, or an excerpt of it, from this device's answers.
-        timed: its measurement there; beside the float artifact where the device's clock counts.
-        baseline, default, dense_ratio, filled_ratio: as of `Trial`, there.
-        agreement: its answers held against those of this host, on the same samples; empty on the host itself.
-        golden_sqnr: the same for the golden samples, in dB, of the worst output; None on the host itself.
-    """
-
-    judgement: Judgement
-    timed: Measurement
-    baseline: Measurement | None
-    default: Measurement | None
-    agreement: tuple[Metric, ...] = ()
-    golden_sqnr: float | None = None
-    dense_ratio: float | None = None
-    filled_ratio: float | None = None
-
-
-@dataclass(frozen=True)
-class _Times:
-    """What a run said of an artifact's time: the fields of `Trial`."""
-
-    timed: Measurement
-    baseline: Measurement | None
-    default: Measurement | None
-    dense_ratio: float | None
-    filled_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -201,7 +131,7 @@ class TargetJob:
             proof=proof,
             golden=run.golden[0],
             selection=self._judge(run, "selection").metrics,
-            **vars(self._times(artifact, against, run)),
+            times=self._times(artifact, against, run),
         )
 
     def show(self, trial: Trial) -> Showing:
@@ -210,7 +140,7 @@ class TargetJob:
         if "report" in self.job.data.splits:
             run = self._run(trial, LOCAL, "report")
             judgement = self._judge(run, "report")
-        return Showing(judgement, **vars(_times_of(trial)))
+        return Showing(judgement, trial.times)
 
     def show_on(self, trial: Trial, device: Device, facts: DeviceFacts) -> Showing:
         """The same on a device, from its answers; and how these agree with the ones of this host.
@@ -232,10 +162,9 @@ class TargetJob:
         there = self._run(trial, device, split, facts=facts, against=against)
         here = self._run(trial, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
-        times = _times_of(trial) if clocked else self._times(trial.artifact, against, there)
         return Showing(
             judgement=self._judge(there, split),
-            **vars(times),
+            times=trial.times if clocked else self._times(trial.artifact, against, there),
             agreement=self._agreement(here, there, split),
             golden_sqnr=_check_golden(here, there, device),
         )
@@ -247,7 +176,7 @@ class TargetJob:
         split: str,
         *,
         facts: DeviceFacts | None = None,
-        against: Mapping[str, tuple[Artifact, Options]] = MappingProxyType({}),
+        against: Mapping[str, tuple[Artifact, Options]] | None = None,
     ) -> Run:
         """The chosen artifact's answers to a split, if there is one; timed beside what `_against` says, if anything."""
         job = self.job
@@ -259,7 +188,7 @@ class TargetJob:
             title=f"judge {trial.precision} · {self.backend.name}{_on(device)}",
             golden=job.golden,
             samples=job.samples(split) if whole(split) in job.data.splits else None,
-            against=list(against.values()),
+            against=list((against or {}).values()),
             threads=job.recipe.run.threads,
             timing=bool(against),
             device=device,
@@ -292,7 +221,7 @@ class TargetJob:
             against["filled"] = filled, filled.runtime_options
         return against
 
-    def _times(self, artifact: Artifact, against: Iterable[str], run: Run) -> _Times:
+    def _times(self, artifact: Artifact, against: Iterable[str], run: Run) -> Times:
         """What a run beside those of `_against` says."""
         timed, others = run.measurements[0], dict(zip(against, run.measurements[1:], strict=True))
         if artifact is self.float_artifact:
@@ -301,7 +230,7 @@ class TargetJob:
         dense = others.get("dense") or others.get("float")
         ratio = dense.first_ratio if dense and self.model is not self.job.fused else None
         filled = others["filled"].first_ratio if "filled" in others else ratio
-        return _Times(timed, others.get("float"), others.get("default"), ratio, filled if self.thinned else None)
+        return Times(timed, others.get("float"), others.get("default"), ratio, filled if self.thinned else None)
 
     def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
         """The device's answers held against this host's."""
@@ -391,10 +320,6 @@ class TargetJob:
                 blame="edgekit",
                 remedy="Report this with the model's architecture; --backend names another back end.",
             )
-
-
-def _times_of(trial: Trial) -> _Times:
-    return _Times(trial.timed, trial.baseline, trial.default, trial.dense_ratio, trial.filled_ratio)
 
 
 def _on(device: Device) -> str:

@@ -11,7 +11,8 @@ from edgekit.core.types import EvidenceKind, Gate, Metric
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.download import download_bytes
-from edgekit.pipeline.trial import Showing, TargetJob, Trial
+from edgekit.pipeline.findings import Showing, Trial
+from edgekit.pipeline.trial import TargetJob
 from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport, ThinnedReport
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
@@ -56,7 +57,7 @@ def target_report(
         macs=_cost(target, "macs"),
         pruned=_pruned(target, showing if speaks else here),
         thinned=_thinned(target, showing if speaks else here),
-        peak_bytes=showing.timed.peak_bytes if speaks else None,
+        peak_bytes=showing.times.artifact.peak_bytes if speaks else None,
         metrics=metrics,
         confusion=showing.judgement.confusion,
         latency=on_target,
@@ -92,7 +93,7 @@ def _device_report(target: TargetJob, trial: Trial, asked: Asked, outcome: Outco
     if outcome.result is None:
         assert outcome.error is not None
         return DeviceReport(uri, name, outcome.error.exit_code, passed=False, error=outcome.error.to_dict())
-    showing, timed = outcome.result, outcome.result.timed
+    showing, timed = outcome.result, outcome.result.times.artifact
     metrics, gates, exit_code = _judged(target, trial, showing, speaks=asked.speaks, emulated=asked.emulated)
     return DeviceReport(
         uri,
@@ -119,13 +120,11 @@ def _judged(
 
     Only the target's own clock and memory are held against gates; an emulated device proves the answers.
     """
-    timed, latency, memory = showing.timed, _latency(target, showing), target.target.memory_mib
-    evidence = Evidence(
-        metrics=showing.judgement.metrics,
-        size_bytes=trial.artifact.size,
-    )
+    timed, latency, memory = showing.times.artifact, _latency(target, showing), target.target.memory_mib
+    evidence = Evidence(metrics=showing.judgement.metrics, size_bytes=trial.artifact.size)
     if target.pruned:
-        ratio = showing.dense_ratio if showing.dense_ratio is not None else trial.dense_ratio
+        own = showing.times.dense_ratio  # None of an emulated device
+        ratio = trial.times.dense_ratio if own is None else own
         evidence = replace(evidence, dense_ratio=ratio, asked_of_dense=target.job.recipe.shrink.speedup)
     if speaks:
         evidence = replace(
@@ -158,7 +157,7 @@ def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
         params=_cost(target, "params") / dense["params"],
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
-        dense_ratio=showing.dense_ratio,
+        dense_ratio=showing.times.dense_ratio,
         speedup=target.job.recipe.shrink.speedup,
         predicted=target.pruning.predicted,
     )
@@ -168,11 +167,11 @@ def _thinned(target: TargetJob, showing: Showing) -> ThinnedReport | None:
     if target.thinned is None:
         return None
     found = target.thinned.report
-    return ThinnedReport(found["sparsity"], tuple(found["layers"]), showing.filled_ratio)
+    return ThinnedReport(found["sparsity"], tuple(found["layers"]), showing.times.filled_ratio)
 
 
 def _latency(target: TargetJob, showing: Showing) -> Latency | None:
-    timed = showing.timed
+    times, timed = showing.times, showing.times.artifact
     if timed.timing is None:
         return None
     return Latency(
@@ -187,6 +186,6 @@ def _latency(target: TargetJob, showing: Showing) -> Latency | None:
         p99_ms=timed.timing.p99_ms,
         ratio_wall_min=timed.ratio_wall_min,
         invalid=timed.invalid,
-        float_p50_ms=showing.baseline.timing.p50_ms if showing.baseline and showing.baseline.timing else None,
-        default_p50_ms=showing.default.timing.p50_ms if showing.default and showing.default.timing else None,
+        float_p50_ms=times.baseline.timing.p50_ms if times.baseline and times.baseline.timing else None,
+        default_p50_ms=times.default.timing.p50_ms if times.default and times.default.timing else None,
     )

@@ -75,7 +75,7 @@ class PrunedReport:
     """What pruning took from the network.
 
     Attributes:
-        macs, params: what is left of them, as shares of the original's, 0..1.
+        macs, params: what is left of them, as shares of the fused original's, 0..1: of the form that is compiled.
         multiple: what the counts of channels that are left are multiples of.
         groups: name, kept and channels before of each group that lost some.
         dense_ratio: the artifact's time ÷ that of the unpruned model in the same precision, medians of CPU time of

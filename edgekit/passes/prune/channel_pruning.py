@@ -58,7 +58,8 @@ class PruneChannels(Pass):
             compensated: whether the layers behind make up for what went; not without samples.
         """
         self.choice: Choice | None = None
-        self._amount, self._evidence, self._measure = amount, evidence, measure
+        self._amount = float(amount) if isinstance(amount, int) else amount
+        self._evidence, self._measure = evidence, measure
         self._schedule, self._multiple, self._compensated = schedule, multiple, compensated
         # For the check: the network masked, and the network pruned but not compensated.
         self._masked_and_removed: tuple[Model, Model] | None = None

@@ -17,10 +17,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
-from edgekit.passes.prune.activations import Walk, affordable
 from edgekit.passes.prune.dependencies import Dependencies, Mask
 from edgekit.passes.prune.layers import WeightAxis, layers
 from edgekit.passes.prune.rules import shape_of
+from edgekit.passes.walk import Walk, affordable
 
 __all__ = ["compensate"]
 

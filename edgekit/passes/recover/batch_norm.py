@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 from edgekit.passes.contract import Pass, PassResult
-from edgekit.passes.prune.activations import Walk
+from edgekit.passes.walk import Walk
 
 __all__ = ["InsertBatchNorm", "has_batch_norm"]
 

@@ -159,7 +159,7 @@ class _Run:
         )
         self._trainer = Trainer(self._model, fused, train, settings, plan)
         self._taught = self._told(selection)
-        augment = self._suitable(labelled) if settings.augment is None else settings.augment
+        augment = self._suitable(labelled=labelled) if settings.augment is None else settings.augment
         if Augment.MIXUP in augment:
             train = _shares(train, student)
         cached: Mapping[str, Array] = {}
@@ -320,7 +320,7 @@ class _Run:
             cached[head.output] = write_rows(self._workdir / f"teacher-{place}.npy", parts, len(samples))
         return cached
 
-    def _suitable(self, labelled: bool) -> tuple[Augment, ...]:  # noqa: FBT001
+    def _suitable(self, *, labelled: bool) -> tuple[Augment, ...]:
         """The changes of images that leave their meaning.
 
         A teacher that answers the changed image itself may be asked about anything. Labels, though, must still be

@@ -180,9 +180,8 @@ class Trainer:
         ready = []
         for tensor, spec, own in zip(inputs, self._inputs, self._student.inputs, strict=True):
             order = permutation(spec.layout, own.layout, len(spec.shape))
-            if order != tuple(range(len(order))):
-                tensor = tf.transpose(tensor, order)  # noqa: PLW2901
-            value = tf.cast(tensor, spec.dtype)
+            laid = tensor if order == tuple(range(len(order))) else tf.transpose(tensor, order)
+            value = tf.cast(laid, spec.dtype)
             if spec.name in self._affine:
                 axis = -1 if own.layout is Layout.NHWC else 1
                 shape = [1] * len(spec.shape)

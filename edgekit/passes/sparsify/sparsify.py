@@ -46,7 +46,7 @@ class Sparsify(Pass):
             UsageError: no such share or pattern.
         """
         self._n_of_m = parse(sparsity) if isinstance(sparsity, str) else None
-        self._share = sparsity if isinstance(sparsity, float) else 0.5
+        self._share = 0.5 if isinstance(sparsity, str) else float(sparsity)
         self._pattern, self._seed = pattern, seed
         if not 0 < self._share < 1:
             raise UsageError(

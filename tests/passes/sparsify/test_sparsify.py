@@ -126,7 +126,7 @@ def test_the_same_seed_takes_the_same():
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 2.0, float("nan")])
+@pytest.mark.parametrize("share", [0.0, 1.0, 1, -0.5, 2.0, float("nan")])
 def test_what_is_no_share_is_refused(share):
     with pytest.raises(UsageError, match="between 0 and 1"):
         Sparsify(share)

@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
-from edgekit.passes.prune.activations import Walk
 from edgekit.passes.prune.dependencies import Dependencies
 from edgekit.passes.prune.importance import Evidence, Scores, content_of, ranks_by
 from edgekit.passes.prune.layers import WeightAxis, layers
+from edgekit.passes.walk import Walk
 
 __all__ = ["activations"]
 
