@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 from edgekit.passes.contract import Pass, PassResult
-from edgekit.passes.walk import Walk
+from edgekit.passes.walk import Walk, affordable
 
 __all__ = ["InsertBatchNorm", "has_batch_norm"]
 
@@ -76,7 +76,7 @@ def _statistics(
     model: Model, names: list[str], samples: Mapping[str, np.ndarray[Any, Any]]
 ) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
     """Mean and variance of each channel, in double precision; the parts are merged as Chan et al. (1979) do."""
-    walk, wanted = Walk(model, samples), set(names)
+    walk, wanted = Walk(model, affordable(samples, model)), set(names)
     found = {}
     for node in model.graph:
         for value in node.inputs:

@@ -16,7 +16,7 @@ from edgekit.ir.model import Model
 from edgekit.passes.prune.dependencies import Dependencies
 from edgekit.passes.prune.importance import Evidence, Scores, content_of, ranks_by
 from edgekit.passes.prune.layers import WeightAxis, layers
-from edgekit.passes.walk import Walk
+from edgekit.passes.walk import Walk, affordable
 
 __all__ = ["activations"]
 
@@ -53,7 +53,7 @@ def _mean_squares(
     model: Model, readers: list[tuple[ir.Node, WeightAxis]], evidence: Evidence
 ) -> dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     """E[x²] for each place of the axes that are read."""
-    walk = Walk(model, evidence.samples)
+    walk = Walk(model, affordable(evidence.samples, model))
     found: dict[tuple[str, int], np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
     for node, reads in readers:
         walk.to(node)
