@@ -41,6 +41,9 @@ Example:  edgekit build model.onnx -t raspberry-pi-5 -d eval.npz --device ssh://
 Example:  edgekit build model.h5 -t raspberry-pi-5 --data photos/ --prune 0.5 --max-drop 5
 
 \b
+Example:  edgekit build model.h5 -t raspberry-pi-5 --data photos/ --compress balanced --max-time 20m
+
+\b
 Example:  edgekit build yolo.onnx -t intel-cpu --data boxes.npz --metric edgekit.metrics:yolo
 """
 
@@ -80,6 +83,14 @@ def _build(
     normalize: Normalize = None,
     resize: Resize = None,
     color: Color = None,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            "--compress",
+            metavar="light|balanced|extreme",
+            help="A recipe that prunes and recovers: a third, a half, three quarters of the MACs go; other flags win.",
+        ),
+    ] = None,
     prune: Annotated[
         float | None,
         typer.Option("--prune", metavar="0.5", help="Remove channels until this share of the MACs has gone."),
@@ -120,6 +131,14 @@ def _build(
     clusters: Annotated[
         int | None, typer.Option("--clusters", metavar="16", help="How many values the weights of a layer share.")
     ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option("--recover", help="Train on the data until it is as good as it was; see docs/recovery.md."),
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Train so many epochs at most. Default: by the data.")
+    ] = None,
+    max_time: Annotated[str | None, typer.Option("--max-time", metavar="20m", help="Train so long at most.")] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
     ] = None,
@@ -179,6 +198,11 @@ def _build(
             prune=prune, speedup=speedup, importance=importance, schedule=schedule, prune_steps=prune_steps,
             sparsity=sparsity, pattern=pattern, clusters=clusters,
         ),
+        "recover": given(
+            recover=recover,
+            epochs=epochs,
+            max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
+        ),
         "precision": given(precision=precision, io=io),
         "gates": given(
             max_drop=max_drop,
@@ -192,7 +216,7 @@ def _build(
         "run": given(threads=threads, batch=batch, seed=seed, backend=backend, devices=device, boards=boards),
     }  # fmt: skip
     with progress_display():
-        report = build(model, targets, flags=flags, recipe=config, out=out)
+        report = build(model, targets, flags=flags, recipe=config, compress=compress, out=out)
     if as_json:
         print_json(report)
     else:

@@ -28,6 +28,10 @@ def _init(
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = Path("edgekit.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    compress: Annotated[
+        str | None,
+        typer.Option("--compress", metavar="light|balanced|extreme", help="With the keys of this recipe filled in."),
+    ] = None,
     input_shape: InputShape = None,
     state: State = None,
     debug: Debug = False,
@@ -44,7 +48,11 @@ def _init(
             else f"Write elsewhere with --out, or overwrite it with: edgekit init {model} --out {out} --force",
         )
     text = recipe_text(
-        model, relative_to=out.parent, input_shapes=input_shapes(input_shape) or {}, states=states(state)
+        model,
+        relative_to=out.parent,
+        input_shapes=input_shapes(input_shape) or {},
+        states=states(state),
+        compress=compress,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")

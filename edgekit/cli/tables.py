@@ -13,9 +13,17 @@ from rich.table import Table
 if TYPE_CHECKING:
     from edgekit.core.types import Gate, Measurement, Metric
     from edgekit.devices.fleet import Outcome
+    from edgekit.passes.recover.settings import LearningCurve
     from edgekit.pipeline.compare import Comparison
     from edgekit.pipeline.validate import Validation
-    from edgekit.report.build_report import BuildReport, DeviceReport, Latency, TargetReport, ThinnedReport
+    from edgekit.report.build_report import (
+        BuildReport,
+        DeviceReport,
+        Latency,
+        PrunedReport,
+        TargetReport,
+        ThinnedReport,
+    )
     from edgekit.report.inspection import Fusion, Inspection, TargetFit
     from edgekit.report.pruning import PruningExplanation
 
@@ -266,21 +274,12 @@ def _latency(latency: Latency | None, place: str) -> str:
 def _notes(target: TargetReport) -> Iterable[str]:
     if target.error:
         yield f"{escape(target.error['cause'])}\n  next: {escape(target.error['remedy'])}"
+    place = "" if target.latency else "@host"
     if target.pruned:
-        pruned, place = target.pruned, "" if target.latency else "@host"
-        ratio = (
-            ""
-            if pruned.dense_ratio is None
-            else (f"; {pruned.dense_ratio:.2f}× the time{place} of the unpruned {target.precision} artifact")
-        )
-        yield f"pruned to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters{ratio}"
-        if pruned.speedup and pruned.dense_ratio:
-            yield (
-                f"pruned for {pruned.speedup:.2f}× the speed: {1 / pruned.dense_ratio:.2f}× measured{place}, after"
-                f" {pruned.predicted:.2f}× predicted from its layers"
-            )
+        yield from _pruning(target.pruned, str(target.precision), target.bytes or 0, place)
     if target.thinned:
-        yield _thinning(target.thinned, "" if target.latency else "@host")
+        yield _thinning(target.thinned, place)
+    yield from map(_training, target.recovered)
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"
@@ -299,13 +298,39 @@ def _notes(target: TargetReport) -> Iterable[str]:
         )
 
 
+def _pruning(pruned: PrunedReport, precision: str, size: int, place: str) -> Iterable[str]:
+    """What pruning took, beside the unpruned artifact of the same precision."""
+    ratio = "" if pruned.dense_ratio is None else f"{pruned.dense_ratio:.2f}× the time{place} and "
+    yield (
+        f"pruned to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters; {ratio}"
+        f"{size / pruned.dense_bytes:.2f}× the bytes of the unpruned {precision} artifact"
+    )
+    if pruned.speedup and pruned.dense_ratio:
+        yield (
+            f"pruned for {pruned.speedup:.2f}× the speed: {1 / pruned.dense_ratio:.2f}× measured{place}, after"
+            f" {pruned.predicted:.2f}× predicted from its layers"
+        )
+
+
+def _training(curve: LearningCurve) -> str:
+    """What a training brought, on the selection split."""
+    unit = " dB" if curve.metric == "sqnr" else ""
+    seconds = sum(epoch.seconds for epoch in curve.epochs)
+    took = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+    return (
+        f"trained for {took}: {curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split;"
+        f" {escape(curve.note)}"
+    )
+
+
 def _thinning(thinned: ThinnedReport, place: str) -> str:
     """What became of the weights, and whether the runtime is any faster for it."""
     from edgekit.report.gates import SPEED_RESOLUTION
 
     books = max((layer["code_book"] or 0 for layer in thinned.layers), default=0)
-    shared = f", each layer's share {books} values at most" if books else ""
-    said = f"{100 * thinned.sparsity:.1f} % of the weights are zero{shared}"
+    zeros = f"{100 * thinned.sparsity:.1f} % of the weights are zero" if thinned.sparsity or not books else ""
+    shared = f"the weights of each layer share {books} values at most" if books else ""
+    said = ", ".join(filter(None, (zeros, shared)))
     if thinned.filled_ratio is None:
         return said
     ratio = f"{thinned.filled_ratio:.2f}× the time{place} with all weights"

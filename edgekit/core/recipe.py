@@ -16,14 +16,17 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.resources import resource
 from edgekit.core.types import Precision, Preprocess
 
 __all__ = [
-    "DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RunSection", "ShrinkSection",
-    "load_recipe", "model_section",
+    "COMPRESSIONS", "DataSection", "GateSection", "ModelSection", "PrecisionSection", "Recipe", "RecoverSection",
+    "RunSection", "ShrinkSection", "compression", "load_recipe", "model_section",
 ]  # fmt: skip
 
 
+# The recipes that ship with edgekit, from the one that takes least.
+COMPRESSIONS = ("light", "balanced", "extreme")
 # N:M, of at most 64.
 _PAIR = re.compile(r"([1-9]\d?):([1-5]?\d|6[0-4])")
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -197,6 +200,54 @@ class ShrinkSection(_Section):
         return self
 
 
+class RecoverSection(_Section):
+    """How training on the user's data wins back what shrinking cost; see docs/recovery.md. None: the data decides.
+
+    Attributes:
+        recover: whether it does.
+        epochs: of all training for a target, at most.
+        max_seconds: the same on the clock.
+        label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
+        learning_rate: the highest of the schedule.
+        patience: epochs without a better score on the selection split that end it.
+        augment: the random changes of the samples.
+        reinsert: give BatchNormalization back to a network that came without any.
+    """
+
+    recover: bool = False
+    epochs: int | None = Field(default=None, ge=1, le=100_000)
+    max_seconds: float | None = Field(default=None, gt=0)
+    label_share: float | None = Field(default=None, ge=0, le=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] | None = None
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    nesterov: bool | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] | None = None
+    warmup: float | None = Field(default=None, ge=0, le=1)
+    clip: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1, le=65_536)
+    patience: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, gt=0)
+    hint: Literal["none", "features", "attention"] | None = None
+    hint_weight: float | None = Field(default=None, gt=0)
+    augment: tuple[Literal["flip", "shift", "crop", "noise", "mixup"], ...] | None = None
+    batch_norm: Literal["batch", "frozen"] | None = None
+    reinsert: bool | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What is said of how to train."""
+        return self.model_dump(mode="json", exclude={"recover"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _how_only_if(self) -> Self:
+        if self.settings and not self.recover:
+            message = f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover too"
+            raise ValueError(message)
+        return self
+
+
 class PrecisionSection(_Section):
     """Which precision, and which element type at the artifact's inputs and outputs."""
 
@@ -246,21 +297,42 @@ class Recipe(_Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     shrink: ShrinkSection = ShrinkSection()
+    recover: RecoverSection = RecoverSection()
     precision: PrecisionSection = PrecisionSection()
     gates: GateSection = GateSection()
     run: RunSection = RunSection()
 
 
 _SECTIONS: Mapping[str, type[_Section]] = {
-    "model": ModelSection, "data": DataSection, "shrink": ShrinkSection, "precision": PrecisionSection,
-    "gates": GateSection, "run": RunSection,
+    "model": ModelSection, "data": DataSection, "shrink": ShrinkSection, "recover": RecoverSection,
+    "precision": PrecisionSection, "gates": GateSection, "run": RunSection,
 }  # fmt: skip
 _FLAGS = "See the flags and their choices with: edgekit build --help"
 _TEMPLATE = "edgekit init MODEL writes a recipe with every key, its meaning and its choices."
 
 
-def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """The recipe in `file`, overridden by `flags` (section → key → value; None means not given).
+def compression(name: str) -> dict[str, dict[str, Any]]:
+    """What a recipe that ships with edgekit says, by its name: section → key → value.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in COMPRESSIONS:
+        raise UsageError(
+            f"--compress {name} is none of {', '.join(COMPRESSIONS)}",
+            blame="the command line",
+            remedy="Take one of them; each is a recipe that can be copied and edited: --config FILE",
+        )
+    return _read(resource(f"recipes/{name}.toml"))
+
+
+def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]], *, compress: str | None = None) -> Recipe:
+    """The recipe in `file`, over the one that `compress` names, overridden by `flags`.
+
+    Args:
+        file: a TOML file, or None.
+        flags: section → key → value; None means not given.
+        compress: the name of a recipe that ships with edgekit, or None.
 
     Raises:
         InvalidInputError: the file can't be read or says something that is not in the schema.
@@ -268,19 +340,25 @@ def load_recipe(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Re
     """
     content = _read(file) if file else {}
     _validate(content, InvalidInputError, f"the recipe {file}", "your recipe")
+    if compress is not None:
+        content = _over(compression(compress), content)
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
-    if any(given.get("data", {}).get(key) for key in ("data", "train", "none")):
-        # A source on the command line replaces the file's, whichever way the file gave it.
-        content["data"] = {
-            k: v for k, v in content.get("data", {}).items() if k not in {"data", "train", "eval", "none"}
-        }
-    amount = given.get("shrink", {}).keys() & {"prune", "speedup"}
+    return _validate(_over(content, given), UsageError, "", "the command line")
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What two recipes say together; the one above wins, and what it replaces goes."""
+    below = {section: dict(keys) for section, keys in below.items()}
+    gone: dict[str, set[str]] = {}
+    if any(above.get("data", {}).get(key) for key in ("data", "train", "none")):
+        # A source replaces the one below, whichever way that was given.
+        gone["data"] = {"data", "train", "eval", "none"}
+    amount = above.get("shrink", {}).keys() & {"prune", "speedup"}
     if amount:
         # So does what says how much is pruned; and a speed-up has no schedule.
-        gone = {"prune", "speedup", *(["schedule"] if "speedup" in amount else [])}
-        content["shrink"] = {k: v for k, v in content.get("shrink", {}).items() if k not in gone}
-    merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in {*content, *given}}
-    return _validate(merged, UsageError, "", "the command line")
+        gone["shrink"] = {"prune", "speedup", *(["schedule"] if "speedup" in amount else [])}
+    kept = {name: {k: v for k, v in keys.items() if k not in gone.get(name, ())} for name, keys in below.items()}
+    return {name: {**kept.get(name, {}), **above.get(name, {})} for name in {*below, *above}}
 
 
 def model_section(

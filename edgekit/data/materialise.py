@@ -23,11 +23,13 @@ from edgekit.data.opening import open_source
 from edgekit.data.preprocess import check, image_shape, normalize
 from edgekit.data.source import Request, Source
 from edgekit.data.spec import bad_data
-from edgekit.data.split import CALIBRATION, REPORT, SELECTION, sizes, split
+from edgekit.data.split import CALIBRATION, REPORT, SELECTION, TRAINING, sizes, split
+from edgekit.data.training import sample_bytes, write_training
 
 __all__ = ["materialise", "synthesise"]
 
-_MAX_BYTES = 2 << 30
+_MAX_BYTES = 2 << 30  # of memory
+_MAX_STORED = 8 << 30  # of the disk, for samples to train on
 _FEW = 100
 _SYNTHETIC_STEPS = 8
 
@@ -45,12 +47,14 @@ def materialise(
     batch: int = 1,
     seed: int = 0,
     states: Sequence[str] = (),
+    training: bool = False,
 ) -> dict[str, Any]:
     """Split and preprocess data into `<out>/<split>.npz` and, where labelled, `<out>/<split>.labels.npz`.
 
     The report split comes from `eval_data`, or else from `data`; calibration from `train_data`, or else from `data`;
     selection from `data`, or else from `train_data`. What comes from one source is disjoint. `eval_data` alone gives
-    the report and nothing else.
+    the report and nothing else. With `training`, what the others leave of the source of the calibration samples goes to
+    `<out>/training`, which `edgekit.passes.recover.samples.Samples.open` reads.
 
     Args:
         out: an existing folder.
@@ -63,6 +67,7 @@ def materialise(
         seed: of the splits.
         states: the inputs that are recurrent state. Samples are then sequences: (n, steps, …) of every input but the
             states, which are (n, …); targets are (n × steps, …), or (n, …) for whole sequences.
+        training: whether samples are wanted to train on.
 
     Returns:
         `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `n` counts
@@ -77,7 +82,7 @@ def materialise(
     steps = from_json(Preprocess, preprocess or {})
     check(steps)
     request = Request(_specs(inputs), _specs(outputs), steps, labelled, tuple(states))
-    plan = _plan(data, eval_data, train_data)
+    plan = _plan(data, eval_data, train_data, training=training)
     sources = {spec: open_source(spec, request) for spec in plan}
     notes = [note for source in sources.values() for note in source.notes]
     chosen = {
@@ -133,12 +138,16 @@ def _specs(values: Sequence[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(from_json(TensorSpec, value) for value in values)
 
 
-def _plan(data: str | None, eval_data: str | None, train_data: str | None) -> dict[str, tuple[str, ...]]:
+def _plan(
+    data: str | None, eval_data: str | None, train_data: str | None, *, training: bool
+) -> dict[str, tuple[str, ...]]:
     """Which splits each source gives, in the order in which they are drawn."""
     if eval_data and not (data or train_data):
         # Nothing is built from it: all of it may judge.
         return {eval_data: (REPORT,)}
     origin = {CALIBRATION: train_data or data, SELECTION: data or train_data, REPORT: eval_data or data}
+    if training:
+        origin[TRAINING] = origin[CALIBRATION]
     plan: dict[str, tuple[str, ...]] = {}
     for name, spec in origin.items():
         if spec is None:
@@ -165,11 +174,14 @@ def _choose(
     """The indices of each split that this source gives, within memory and in whole batches."""
     parts = sizes(len(source), wanted)
     # The answers to the samples are held in memory just like the samples.
-    sample_bytes = 4 * sum(math.prod(spec.with_batch(1)[1:]) for spec in (*request.inputs, *request.outputs))
-    room = max(batch, _MAX_BYTES // (sample_bytes * source.steps))
+    held_bytes = 4 * sum(math.prod(spec.with_batch(1)[1:]) for spec in (*request.inputs, *request.outputs))
     for name, size in parts.items():
+        stored = name == TRAINING
+        most, where = (_MAX_STORED, "on disk") if stored else (_MAX_BYTES, "of memory")
+        each = sample_bytes(request.inputs) if stored else held_bytes
+        room = max(batch, most // (each * source.steps))
         if size > room:
-            notes.append(f"{name}: {room} of {size} samples, so that they fit {_MAX_BYTES >> 30} GiB of memory")
+            notes.append(f"{name}: {room} of {size} samples, so that they fit {most >> 30} GiB {where}")
         parts[name] = min(size, room) // batch * batch
         if parts[name] == 0:
             raise bad_data(
@@ -186,11 +198,26 @@ def _write(
     out: Path, name: str, source: Source, indices: NDArray[np.int64], request: Request, *, done: int, total: int
 ) -> dict[str, Any]:
     """Read, write and describe one split; only this split is held in memory."""
+
+    def said(count: int) -> None:
+        events.progress("reading data", (done + count) / total)
+
+    about = {
+        "n": len(indices),
+        **({"steps": source.steps} if request.states else {}),
+        "source": source.name,
+        "samples": digest_json([source.ids[i] for i in indices]),
+    }
+    if name == TRAINING:
+        folder = out / TRAINING
+        folder.mkdir()
+        write_training(folder, source, indices, request, said)
+        return {**about, "digest": _digest(sorted(folder.iterdir()))}
     first = source.read(int(indices[0]))
     arrays = {name: np.empty((len(indices), *sample.shape), sample.dtype) for name, sample in first.items()}
     for position, index in enumerate(indices):
         if position % 64 == 0:
-            events.progress("reading data", (done + position) / total)
+            said(position)
         for key, value in source.read(int(index)).items():
             arrays[key][position] = value
     files = [out / f"{name}.npz"]
@@ -198,14 +225,11 @@ def _write(
     if source.targets:
         files.append(out / f"{name}.labels.npz")
         np.savez(files[1], **source.targets_of(indices))  # type: ignore[arg-type]
-    digests = "".join(digest_file(file) for file in files)
-    return {
-        "n": len(indices),
-        **({"steps": source.steps} if request.states else {}),
-        "digest": hashlib.sha256(digests.encode()).hexdigest(),
-        "source": source.name,
-        "samples": digest_json([source.ids[i] for i in indices]),
-    }
+    return {**about, "digest": _digest(files)}
+
+
+def _digest(files: Sequence[Path]) -> str:
+    return hashlib.sha256("".join(digest_file(file) for file in files).encode()).hexdigest()
 
 
 def _random(spec: TensorSpec, steps: Preprocess, count: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Disjoint splits: calibration, selection and report, stratified by class, the same for the same seed."""
+"""Disjoint splits: calibration, selection, report and training, stratified by class, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from edgekit.data.spec import bad_data
 
-__all__ = ["CALIBRATION", "REPORT", "SELECTION", "sizes", "split"]
+__all__ = ["CALIBRATION", "REPORT", "SELECTION", "TRAINING", "sizes", "split"]
 
-CALIBRATION, SELECTION, REPORT = "calibration", "selection", "report"
+CALIBRATION, SELECTION, REPORT, TRAINING = "calibration", "selection", "report", "training"
 _SHARE = 0.2
 # Calibration stops improving after a few hundred samples. 10,000 paired samples resolve half a point.
 _CAPS = {CALIBRATION: 256, SELECTION: 2_000, REPORT: 10_000}
@@ -21,7 +21,7 @@ def sizes(count: int, wanted: tuple[str, ...]) -> dict[str, int]:
     """How many of `count` samples each of the `wanted` splits gets.
 
     Every split but the last takes a fifth, the last one the rest; caps are 256, 2,000 and 10,000 for calibration,
-    selection and report.
+    selection and report. Training has none.
 
     Raises:
         InvalidInputError: there is not one sample for each.
@@ -34,7 +34,7 @@ def sizes(count: int, wanted: tuple[str, ...]) -> dict[str, int]:
     result: dict[str, int] = {}
     for name in wanted[:-1]:
         result[name] = min(_CAPS[name], max(1, int(count * _SHARE)))
-    result[wanted[-1]] = min(_CAPS[wanted[-1]], count - sum(result.values()))
+    result[wanted[-1]] = min(_CAPS.get(wanted[-1], count), count - sum(result.values()))
     return result
 
 

@@ -25,6 +25,7 @@ from edgekit.pipeline.lock import Lock
 from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
 from edgekit.pipeline.prune import pruned
+from edgekit.pipeline.recover import Recovery
 from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
@@ -54,6 +55,7 @@ def build(
     *,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
     recipe: str | Path | None = None,
+    compress: str | None = None,
     out: str | Path | None = None,
 ) -> BuildReport:
     """Take a model to a proven artifact for each target.
@@ -63,13 +65,14 @@ def build(
         targets: names of targets, or paths of target files.
         flags: what overrides the recipe: section → key → value.
         recipe: an `edgekit.toml`; a model of the zoo brings its own.
+        compress: "light", "balanced" or "extreme": a recipe that comes with edgekit, below that one.
         out: the output folder; `build/<model>` if None.
 
     Raises:
         EdgekitError: nothing could be built. What goes wrong for one target alone stands in its report.
     """
     named = find_model(model)
-    parsed = load_recipe(Path(recipe) if recipe else named.recipe, flags or {})
+    parsed = load_recipe(Path(recipe) if recipe else named.recipe, flags or {}, compress=compress)
     _same_model(parsed, named)
     _want_data(parsed, model)
     _want_float_states(parsed)
@@ -88,7 +91,10 @@ def build(
 
     backends = {target.name: backend.name for target, backend in jobs}
     seen = survey(store, named.path, parsed.model, parsed.run.seed, backends)
-    data = prepare_data(store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed)
+    training = parsed.recover.recover
+    data = prepare_data(
+        store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed, training=training
+    )
     job = Job(store, parsed, seen.original, seen.fused, data)
     check_baseline(job)
     reports = [
@@ -114,7 +120,8 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
         asked = boards.of(target)
         built = TargetJob(job, target, backend, *_clock(target, asked))
         try:
-            built = thinned(pruned(built, output.lock))
+            recovery = Recovery.of(job.recipe)
+            built = thinned(pruned(built, output.lock, recovery), recovery)
             trial, candidates = choose(built, output.lock)
         finally:
             built.clock.close()
@@ -165,6 +172,12 @@ def _want_data(recipe: Recipe, model: str) -> None:
             "--train-data alone leaves nothing for the report to judge on",
             blame="the command line",
             remedy="Add --eval-data D, or give --data D alone: it is split in three.",
+        )
+    if data.none and recipe.recover.recover:
+        raise UsageError(
+            "recovery learns from data, and there is none (--no-data)",
+            blame="the command line",
+            remedy="Give some, labelled or not: --data FOLDER; or leave out --recover (or --compress).",
         )
     if not (data.data or data.train or data.none):
         raise UsageError(

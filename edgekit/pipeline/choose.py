@@ -111,7 +111,7 @@ def _inputs(target: TargetJob) -> str:
         {
             "rule": _RULE,
             "model": job.original.digest,
-            "pruned": target.pruned and target.pruned.digest,
+            "shrunk": target.shrunk and target.shrunk.digest,
             "thinned": target.thinned and target.thinned.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(

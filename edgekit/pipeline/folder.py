@@ -13,6 +13,7 @@ from edgekit import __version__
 from edgekit.core.digest import digest_file
 from edgekit.core.types import Artifact, TensorSpec, to_json
 from edgekit.data.preprocess import describe
+from edgekit.passes.recover.settings import LearningCurve
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.measure import Arrays, load_arrays, rearranged
 from edgekit.pipeline.output import MANIFEST_NAME, write_json
@@ -117,19 +118,24 @@ def _manifest(
         "synthetic_data": job.data.synthetic,
         "pruned": _repeatable(report.pruned),
         "thinned": _repeatable(report.thinned),
-        "fusion": to_json((target.pruned or job.fused).report.get("passes", [])),
+        "recovered": [_repeatable(curve) for curve in report.recovered],
+        "fusion": to_json(target.filled.report.get("passes", [])),
         # Without the machine that ran: another one of the same instruction set repeats them.
         "metrics": [{key: value for key, value in to_json(each).items() if key != "where"} for each in report.metrics],
         "files": files,
     }
 
 
-def _repeatable(report: PrunedReport | ThinnedReport | None) -> Mapping[str, Any] | None:
+def _repeatable(report: PrunedReport | ThinnedReport | LearningCurve | None) -> Mapping[str, Any] | None:
     """All of it but what a clock said."""
-    if report is None:
-        return None
-    clocked = {"dense_ratio", "filled_ratio", "predicted"}
-    return {key: value for key, value in to_json(report).items() if key not in clocked}
+    clocked = {"dense_ratio", "filled_ratio", "predicted", "seconds", "images_per_second"}
+
+    def without(content: Any) -> Any:
+        if isinstance(content, Mapping):
+            return {key: without(value) for key, value in content.items() if key not in clocked}
+        return [without(value) for value in content] if isinstance(content, list) else content
+
+    return without(to_json(report))  # type: ignore[no-any-return]
 
 
 def _inputs(target: TargetJob, artifact: Artifact) -> tuple[TensorSpec, ...]:

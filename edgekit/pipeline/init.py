@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from edgekit.core.recipe import DataSection, ModelSection, load_recipe, model_section
+from edgekit.core.recipe import DataSection, ModelSection, compression, load_recipe, model_section
 from edgekit.core.types import TensorSpec
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
@@ -44,6 +47,23 @@ color = {color:<22}# rgb, bgr
 # pattern = "global"          # of a share: global, magnitude, block, random
 # clusters = 16               # how many values the weights of a layer share
 
+[recover]
+# recover = false             # true trains on the data until the result is as good as it was; what follows says how
+# epochs = 30                 # of all training, at most; by the data if left out, as all that follows
+# max_seconds = 1200.0        # the same on the clock
+# label_share = 0.5           # of what is trained for; the original model, as the teacher, has the rest
+# learning_rate = 0.001       # the highest; found by a short test if left out
+# optimizer = "adam"          # adam, adamw, rmsprop, sgd; momentum, nesterov and weight_decay go with them
+# schedule = "cosine"         # cosine, plateau, constant, behind a warmup = 0.05 of all steps
+# clip = 5.0                  # the largest norm of the gradients
+# batch = 64                  # samples a step
+# patience = 20               # epochs without a better score that end it
+# temperature = 2.0           # of the teacher's soft labels
+# hint = "none"               # what else the teacher shows: none, features, attention; hint_weight = 1.0 is its weight
+# augment = ["flip", "shift"] # flip, shift, crop, noise, mixup
+# batch_norm = "batch"        # batch: trains with each batch's statistics; frozen: keeps its own
+# reinsert = false            # true gives BatchNormalization back to a network that came without any
+
 [precision]
 precision = "auto"            # auto, fp32, fp16, int8
 io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs
@@ -79,14 +99,23 @@ def recipe_text(
     relative_to: Path,
     input_shapes: Mapping[str, Sequence[int]],
     states: Mapping[str, str] | str | None = None,
+    compress: str | None = None,
 ) -> str:
-    """The text of a recipe for `model`, after it was imported: a model that can't be says so here."""
+    """The text of a recipe for `model`, after it was imported: a model that can't be says so here.
+
+    Args:
+        model: a path, or a name of the zoo.
+        relative_to: where the recipe will lie.
+        input_shapes, states: what the model's file doesn't say.
+        compress: the recipe that comes with edgekit and fills in its keys, or None.
+    """
+    said = compression(compress) if compress else {}
     named = find_model(model)
     path, data = named.path, load_recipe(named.recipe, {}).data if named.recipe else DataSection()
     options = model_section(input_shapes, states)
     imported = import_source(default_store(), path, options, seed=0)
     shapes = ", ".join(f'"{name}" = {list(shape)}' for name, shape in input_shapes.items())
-    return _TEMPLATE.format(
+    text = _TEMPLATE.format(
         name=model,
         path=os.path.relpath(path, relative_to),
         inputs=_names(imported.inputs),
@@ -98,11 +127,26 @@ def recipe_text(
         states=_states(options),
         shapes=f"input_shapes = {{ {shapes} }}\n" if shapes else "",
     )
+    return _filled(text, said)
 
 
 def has_data(text: str) -> bool:
     """Whether a recipe that `recipe_text` wrote names data."""
     return bool({"data", "train"} & tomllib.loads(text)["data"].keys())
+
+
+def _filled(text: str, said: Mapping[str, Mapping[str, Any]]) -> str:
+    """The template with what a recipe says in the place of what it shows as an example."""
+    section, lines = "", []
+    for line in text.splitlines():
+        header, key = re.fullmatch(r"\[(\w+)\]", line), re.match(r"(?:# )?(\w+) = [^#]*# ", line)
+        section = header[1] if header else section
+        if key and key[1] in said.get(section, {}):
+            written = f"{key[1]} = {json.dumps(said[section][key[1]])}"
+            lines.append(f"{written:<30}# {line[key.end() :]}")
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _sources(data: DataSection, relative_to: Path) -> str:

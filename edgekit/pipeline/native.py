@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.core.types import from_json
 
-__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model", "thin_model"]
+__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model", "recover_model", "thin_model"]
 
 
 def import_model(
@@ -42,6 +42,15 @@ def prune_model(pruning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     from edgekit.passes.prune.stage import prune_model as run
 
     report = run(pruning=from_json(Pruning, pruning), **arguments)
+    return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
+
+
+def recover_model(settings: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Train, and describe the result."""
+    from edgekit.passes.recover.settings import RecoverSettings
+    from edgekit.passes.recover.stage import recover_model as run
+
+    report = run(settings=from_json(RecoverSettings, settings), **arguments)
     return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
 
 

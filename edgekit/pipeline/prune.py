@@ -1,7 +1,8 @@
-"""What goes from the network before a target's artifact is compiled, and the lock that remembers it."""
+"""What goes from the network before a target's artifact is compiled, step by step, and the lock that remembers it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,27 +10,29 @@ from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.types import from_json
 from edgekit.passes.prune.request import Pruning
 from edgekit.pipeline.lock import Lock, PruningChoice
+from edgekit.pipeline.recover import Recovery
 from edgekit.pipeline.speedup import meet_speedup
-from edgekit.pipeline.stages import fuse, prune
+from edgekit.pipeline.stages import SourceModel, prune
 from edgekit.pipeline.trial import TargetJob
 
 __all__ = ["pruned"]
 
 # Raised when the same request would choose other channels: older locks are then void.
-_RULE = 1
+_RULE = 2
 
 
-def pruned(target: TargetJob, lock: Lock) -> TargetJob:
-    """The job with what its recipe wants pruned, or as it is where that is nothing.
+def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
+    """The job with what its recipe wants pruned, and trained, or as it is where that is nothing.
 
-    A choice made here is put into `lock`; one that `lock` remembers for the same inputs is repeated.
+    A choice made here is put into `lock`; one that `lock` remembers for the same inputs is repeated. Where a share of
+    the MACs goes in several steps, each is followed by a training; a speed-up is met first, and trained then.
 
     Raises:
         InvalidInputError: nothing can go, or not that much, or it doesn't get that fast.
     """
     job, shrink = target.job, target.job.recipe.shrink
     if shrink.prune is None and shrink.speedup is None:
-        return target
+        return _trained(target, recovery, job.original) if recovery.wanted else target
     samples, targets = job.calibration, None if job.original.states else job.data.targets("calibration")
     pruning = Pruning(
         prune=shrink.prune,
@@ -47,25 +50,68 @@ def pruned(target: TargetJob, lock: Lock) -> TargetJob:
             "targets": targets and digest_file(targets),
             "seed": job.recipe.run.seed,
             "speedup": shrink.speedup and _measured_on(target),
+            "recovery": recovery,
         }
     )
 
     def smaller(how: Pruning) -> TargetJob:
-        model = prune(job.store, job.original, how, samples=samples, targets=targets, seed=job.recipe.run.seed)
-        found = {key: model.report[key] for key in ("kept", "multiple", "groups", "predicted")}
-        choice: PruningChoice = from_json(PruningChoice, {"inputs": inputs, **found})
-        return replace(target, pruned=fuse(job.store, model, job.recipe.run.seed), pruning=choice)
+        return _chosen(target, inputs, once(job.original, how))
+
+    def once(model: SourceModel, how: Pruning) -> SourceModel:
+        return prune(job.store, model, how, samples=samples, targets=targets, seed=job.recipe.run.seed)
 
     remembered = lock.pruning.get(target.target.name)
-    if remembered and remembered.inputs == inputs:
-        again = smaller(replace(pruning, kept=remembered.kept))
-        assert again.pruning is not None
-        choice = replace(again.pruning, multiple=remembered.multiple, predicted=remembered.predicted)
-        return replace(again, pruning=choice)
-    found = smaller(pruning) if shrink.speedup is None else meet_speedup(target, pruning, shrink.speedup, smaller)
-    assert found.pruning is not None
-    lock.pruning[target.target.name] = found.pruning
-    return found
+    again = remembered if remembered and remembered.inputs == inputs else None
+    if recovery.wanted and pruning.steps > 1 and shrink.speedup is None:
+        found = _in_turns(target, inputs, replace(pruning, kept=again.kept if again else ()), once, recovery)
+    elif again:
+        found = smaller(replace(pruning, kept=again.kept))
+    elif shrink.speedup is None:
+        found = smaller(pruning)
+    else:
+        found = meet_speedup(target, pruning, shrink.speedup, smaller)
+    choice = found.pruning
+    assert choice is not None
+    if again:
+        choice = replace(choice, multiple=again.multiple, predicted=again.predicted)
+    lock.pruning[target.target.name] = choice
+    assert found.shrunk is not None
+    return _trained(replace(found, pruning=choice), recovery, found.shrunk)
+
+
+def _in_turns(
+    target: TargetJob,
+    inputs: str,
+    pruning: Pruning,
+    once: Callable[[SourceModel, Pruning], SourceModel],
+    recovery: Recovery,
+) -> TargetJob:
+    """The job pruned step by step, with a training between any two."""
+    assert pruning.prune is not None
+    model, left = target.job.original, 1.0
+    kept: list[tuple[int, ...]] = []
+    for step in range(1, pruning.steps + 1):
+        if step > 1:
+            target, model = recovery.train(target, model)
+        # Of what is left; reckoned from the whole, so that the misses of the steps don't add up.
+        amount = 1 - (1 - pruning.prune) ** (step / pruning.steps) / left
+        how = replace(pruning, prune=amount, steps=1, kept=pruning.kept[step - 1 : step])
+        model = once(model, how)
+        kept += model.report["kept"]
+        left *= model.report["left"]
+    return _chosen(target, inputs, replace(model, report={**model.report, "kept": kept}))
+
+
+def _chosen(target: TargetJob, inputs: str, model: SourceModel) -> TargetJob:
+    """The job with a pruned model, and what the lock is to remember of it."""
+    told = {key: model.report[key] for key in ("kept", "multiple", "groups", "predicted")}
+    choice: PruningChoice = from_json(PruningChoice, {"inputs": inputs, **told})
+    return replace(target, shrunk=model, pruning=choice)
+
+
+def _trained(target: TargetJob, recovery: Recovery, model: SourceModel) -> TargetJob:
+    target, trained = recovery.train(target, model)
+    return replace(target, shrunk=trained)
 
 
 def _measured_on(target: TargetJob) -> dict[str, Any]:

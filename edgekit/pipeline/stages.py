@@ -11,18 +11,26 @@ from typing import Any
 from edgekit.backends.base import Backend
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_path
+from edgekit.core.machine import cpu_features
+from edgekit.core.process import Limits
 from edgekit.core.recipe import DataSection, ModelSection
 from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
 from edgekit.passes.prune.request import Pruning
+from edgekit.passes.recover.settings import RecoverSettings
 from edgekit.passes.thin import Thinning
 from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
-__all__ = ["Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "thin"]
+__all__ = [
+    "Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "recover",
+    "thin",
+]  # fmt: skip
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
 _TF_TOOLS = ("tensorflow", "tf2onnx", *_ONNX_TOOLS)
 _KERAS_TOOLS = ("keras", "tf_keras", *_TF_TOOLS)
+_TRAINING_TOOLS = ("tensorflow", "keras", *_ONNX_TOOLS)
+_LONGEST_TRAINING = 7 * 24 * 3600.0  # seconds
 _IMPORT_TOOLS = {
     "onnx": _ONNX_TOOLS,
     "keras": _KERAS_TOOLS,
@@ -76,7 +84,8 @@ class Data:
     """Prepared samples in the store. Those of a model with state are sequences: see `edgekit.data.unroll`.
 
     Attributes:
-        splits: split name → number of samples; "calibration" always, "selection" and "report" where there is data.
+        splits: split name → number of samples; "calibration" always, "selection" and "report" where there is data,
+            "training" where something is to be trained.
         labelled: whether the splits have targets.
         class_names: in label order, or empty.
         synthetic: made up, because there is no data.
@@ -95,7 +104,13 @@ class Data:
 
     def targets(self, split: str) -> Path | None:
         """The targets of a split, by output name, or None without labels."""
-        return self.entry.file(f"{split}.labels.npz") if self.labelled else None
+        path = self.entry.file(f"{split}.labels.npz")
+        return path if self.labelled and path.exists() else None
+
+    @property
+    def training(self) -> Path:
+        """The folder of samples to train on, as `edgekit.passes.recover.samples` reads it."""
+        return self.entry.file("training")
 
 
 def import_source(
@@ -179,8 +194,59 @@ def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path 
     return _changed(store, model, "thin", doing, request, blame="your model", tools=tools)
 
 
-def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int) -> Data:
-    """Read, split and preprocess the data; without data, make up calibration samples."""
+def recover(
+    store: Store, model: SourceModel, teacher: SourceModel, data: Data, settings: RecoverSettings, *, threads: int
+) -> SourceModel:
+    """Train a smaller model until it is as good as it was; a killed training goes on where it was.
+
+    Args:
+        model: what to train.
+        teacher: the original.
+        data: its training and selection splits are used.
+        settings: how.
+        threads: that may work. Their count and the kind of CPU decide the last bits.
+    """
+    splits = data.entry.value["splits"]
+    inputs = {
+        "model": model.digest,
+        "teacher": teacher.digest,
+        "samples": [splits["training"]["digest"], splits["selection"]["digest"]],
+        "settings": settings,
+        "machine": [threads, sorted(cpu_features())],
+        "tools": _versions(_TRAINING_TOOLS),
+    }
+
+    def work(folder: Path, workdir: Path) -> Any:
+        return child.call(
+            "edgekit.pipeline.native:recover_model",
+            {
+                "source": str(model.path),
+                "out": str(folder),
+                "teacher": str(teacher.path),
+                "training": str(data.training),
+                "selection": str(data.samples("selection")),
+                "targets": data.targets("selection"),
+                "settings": settings,
+                "workdir": str(workdir),
+            },
+            what="recovering the accuracy",
+            blame="your model and data",
+            limits=Limits(seconds=_LONGEST_TRAINING),
+            threads=threads,
+        )
+
+    entry = store.make_resumable("recover", "recover the accuracy", inputs, work)
+    return replace(_source_model(entry), states=model.states)
+
+
+def prepare_data(
+    store: Store, model: SourceModel, data: DataSection, *, batch: int, seed: int, training: bool = False
+) -> Data:
+    """Read, split and preprocess the data; without data, make up calibration samples.
+
+    Args:
+        training: whether samples are wanted to train on.
+    """
     from edgekit.data.fingerprint import fingerprint
 
     named = {"data": data.data, "train_data": data.train, "eval_data": data.eval}
@@ -193,6 +259,7 @@ def prepare_data(store: Store, model: SourceModel, data: DataSection, *, batch: 
     }
     if sources:
         request |= {"outputs": to_json(model.judged_outputs), "labelled": data.labels, "batch": batch}
+        request |= {"training": True} if training else {}
 
     def work(folder: Path) -> Any:
         if not sources:

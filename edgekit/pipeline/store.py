@@ -7,24 +7,28 @@ so a killed stage leaves nothing that looks like a result; it lists its files' d
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.errors import UsageError
+from edgekit.core.stopping import check_stopped
 from edgekit.core.types import to_json
 
 __all__ = ["Entry", "Store", "default_store"]
 
 _RECORD = "entry.json"
+_KEPT_SECONDS = 30 * 24 * 3600  # that an unfinished stage may rest
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -59,7 +63,7 @@ class Store:
             work: makes the files in the empty folder that it is given.
             quiet: no progress events, for the small steps.
         """
-        key = digest_json({"stage": stage, "edgekit": _own_sources(), "inputs": to_json(inputs)})
+        key = _key(stage, inputs)
         home = self.root / stage / key
         if not quiet:
             events.emit(events.Event("stage", title))
@@ -70,6 +74,42 @@ class Store:
         if not quiet:
             events.emit(events.Event("done", title, cached=cached))
         return entry
+
+    def make_resumable(
+        self, stage: str, title: str, inputs: Mapping[str, Any], work: Callable[[Path, Path], Any]
+    ) -> Entry:
+        """As `make`, for long work, `work(folder, workdir)`: what it leaves in `workdir` a later try finds there.
+
+        Two builds that want the same wait for each other.
+        """
+        key = _key(stage, inputs)
+
+        def begin(folder: Path) -> Any:
+            return work(folder, workdir)
+
+        events.emit(events.Event("stage", title))
+        home, workdir = self.root / stage / key, self.root / "unfinished" / key
+        entry = _read(home, key)
+        cached = entry is not None
+        if entry is None:
+            with self._held(workdir):
+                entry = _read(home, key) or self._make(home, key, begin)
+                shutil.rmtree(workdir, ignore_errors=True)
+        events.emit(events.Event("done", title, cached=cached))
+        return entry
+
+    @contextlib.contextmanager
+    def _held(self, workdir: Path) -> Iterator[None]:
+        """Nobody else has `workdir`, which exists, in this block."""
+        with _writable(self.root):
+            workdir.mkdir(parents=True, exist_ok=True)
+        with workdir.with_suffix(".lock").open("w") as lock:
+            while _is_held(lock):
+                check_stopped()
+                events.progress("waiting for another build, which is at it", 0.0)
+                time.sleep(0.5)
+            workdir.mkdir(exist_ok=True)
+            yield
 
     def _make(self, home: Path, key: str, work: Callable[[Path], Any]) -> Entry:
         with self._scratch() as folder:
@@ -91,14 +131,8 @@ class Store:
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
         scratch = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        try:
+        with _writable(self.root):
             scratch.mkdir(parents=True)
-        except OSError as error:
-            raise UsageError(
-                f"the store {self.root} can't be written: {error.strerror}",
-                blame="this machine",
-                remedy="Name a folder that can be: EDGEKIT_CACHE=/some/folder edgekit …",
-            ) from error
         try:
             yield scratch
         finally:
@@ -110,6 +144,35 @@ class Store:
             pid = leftover.name.partition("-")[0]
             if not Path("/proc", pid).exists():
                 shutil.rmtree(leftover, ignore_errors=True)
+        for workdir in (self.root / "unfinished").glob("*/"):
+            if time.time() - workdir.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(workdir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    """What fails in this block fails because of where the store is."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"the store {root} can't be written: {error.strerror}",
+            blame="this machine",
+            remedy="Name a folder that can be: EDGEKIT_CACHE=/some/folder edgekit …",
+        ) from error
+
+
+def _is_held(lock: IO[str]) -> bool:
+    """Whether someone else still has this lock; else we do, from now on."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _key(stage: str, inputs: Mapping[str, Any]) -> str:
+    return digest_json({"stage": stage, "edgekit": _own_sources(), "inputs": to_json(inputs)})
 
 
 def default_store() -> Store:

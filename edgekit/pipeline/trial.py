@@ -22,11 +22,12 @@ from edgekit.data.metrics import confusions, evaluate
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
+from edgekit.passes.recover.settings import LearningCurve
 from edgekit.pipeline.findings import Judgement, Showing, Times, Trial
 from edgekit.pipeline.job import Job, whole
 from edgekit.pipeline.lock import PruningChoice
 from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
-from edgekit.pipeline.stages import SourceModel, compile_plan
+from edgekit.pipeline.stages import SourceModel, compile_plan, fuse
 from edgekit.pipeline.targets import Target
 
 __all__ = ["GOLDEN_TOLERANCE", "TargetJob"]
@@ -43,8 +44,9 @@ class TargetJob:
     Attributes:
         clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
-        pruned: what is compiled for this target instead of the fused model; `pruning` is how it was pruned.
-        thinned: what is compiled instead of either: its weights are sparse or clustered.
+        shrunk: the imported model after pruning and recovery; `pruning` is how it was pruned, if it was.
+        thinned: what is compiled for this target: a fused model whose weights are sparse or clustered.
+        curves: of each training that the model went through.
     """
 
     job: Job
@@ -53,14 +55,20 @@ class TargetJob:
     clock: Device = LOCAL
     clock_facts: DeviceFacts | None = None
     speaks: bool = False
-    pruned: SourceModel | None = None
+    shrunk: SourceModel | None = None
     pruning: PruningChoice | None = None
     thinned: SourceModel | None = None
+    curves: tuple[LearningCurve, ...] = ()
 
     @property
     def model(self) -> SourceModel:
         """What is compiled."""
-        return self.thinned or self.pruned or self.job.fused
+        return self.thinned or self.filled
+
+    @cached_property
+    def filled(self) -> SourceModel:
+        """What is compiled unless its weights are thinned out."""
+        return fuse(self.job.store, self.shrunk, self.job.recipe.run.seed) if self.shrunk else self.job.fused
 
     @property
     def on_clock(self) -> str:
@@ -205,7 +213,7 @@ class TargetJob:
 
         "float" is the original model; "default" is that as the runtime would run it by itself. Of a smaller one,
         "dense" is the original in the artifact's precision; and "filled", of one that was pruned first, the pruned
-        network before its weights were thinned out.
+        network before its weights were thinned out. Training alone changes no time.
         """
         baseline, precision = self.float_artifact, artifact.plan.default
         against: dict[str, tuple[Artifact, Options]] = {}
@@ -213,10 +221,10 @@ class TargetJob:
             against["float"] = baseline, baseline.runtime_options
         if baseline.runtime_options:
             against["default"] = baseline, ()
-        if self.model is not self.job.fused and precision is not Precision.FP32:
+        if self._is_smaller and precision is not Precision.FP32:
             dense = self.dense(precision)
             against["dense"] = dense, dense.runtime_options
-        if self.pruned and self.thinned:
+        if self.pruning and self.thinned:
             filled = replace(self, thinned=None).artifact(precision)
             against["filled"] = filled, filled.runtime_options
         return against
@@ -228,9 +236,13 @@ class TargetJob:
             # It is its own baseline; the ratio at hand is to the runtime's default, which may be bf16.
             timed = others["float"] = replace(timed, ratio=None, ratio_wall_min=None)
         dense = others.get("dense") or others.get("float")
-        ratio = dense.first_ratio if dense and self.model is not self.job.fused else None
+        ratio = dense.first_ratio if dense and self._is_smaller else None
         filled = others["filled"].first_ratio if "filled" in others else ratio
         return Times(timed, others.get("float"), others.get("default"), ratio, filled if self.thinned else None)
+
+    @property
+    def _is_smaller(self) -> bool:
+        return bool(self.pruning or self.thinned)
 
     def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
         """The device's answers held against this host's."""

@@ -55,8 +55,9 @@ def target_report(
         float_download_bytes=download_bytes(target.job.store, target.float_artifact),
         params=_cost(target, "params"),
         macs=_cost(target, "macs"),
-        pruned=_pruned(target, showing if speaks else here),
+        pruned=_pruned(target, trial, showing if speaks else here),
         thinned=_thinned(target, showing if speaks else here),
+        recovered=target.curves,
         peak_bytes=showing.times.artifact.peak_bytes if speaks else None,
         metrics=metrics,
         confusion=showing.judgement.confusion,
@@ -122,7 +123,7 @@ def _judged(
     """
     timed, latency, memory = showing.times.artifact, _latency(target, showing), target.target.memory_mib
     evidence = Evidence(metrics=showing.judgement.metrics, size_bytes=trial.artifact.size)
-    if target.pruned:
+    if target.pruning:
         own = showing.times.dense_ratio  # None of an emulated device
         ratio = trial.times.dense_ratio if own is None else own
         evidence = replace(evidence, dense_ratio=ratio, asked_of_dense=target.job.recipe.shrink.speedup)
@@ -145,10 +146,10 @@ def _judged(
 
 def _cost(target: TargetJob, what: str) -> int:
     """Of what was compiled; an unpruned one as the user knows it, before fusion."""
-    return int((target.pruned or target.job.original).report[what])
+    return int((target.filled if target.shrunk else target.job.original).report[what])
 
 
-def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
+def _pruned(target: TargetJob, trial: Trial, showing: Showing) -> PrunedReport | None:
     if target.pruning is None:
         return None
     dense = target.job.fused.report  # in the form that is compiled, as the pruned one
@@ -158,6 +159,7 @@ def _pruned(target: TargetJob, showing: Showing) -> PrunedReport | None:
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
         dense_ratio=showing.times.dense_ratio,
+        dense_bytes=target.dense(trial.precision).size,
         speedup=target.job.recipe.shrink.speedup,
         predicted=target.pruning.predicted,
     )

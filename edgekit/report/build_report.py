@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
+from edgekit.passes.recover.settings import LearningCurve
 
 __all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "TargetReport", "ThinnedReport"]
 
@@ -80,6 +81,7 @@ class PrunedReport:
         groups: name, kept and channels before of each group that lost some.
         dense_ratio: the artifact's time ÷ that of the unpruned model in the same precision, medians of CPU time of
             interleaved inferences on the same runtime, on the machine named in the latency.
+        dense_bytes: of that one's files.
         speedup: how many times as fast as that one it was to be; None where a share of the MACs was to go.
         predicted: and how many times as fast what its layers take alone says that it is.
     """
@@ -89,6 +91,7 @@ class PrunedReport:
     multiple: int
     groups: tuple[Mapping[str, Any], ...]
     dense_ratio: float | None
+    dense_bytes: int
     speedup: float | None = None
     predicted: float | None = None
 
@@ -120,6 +123,7 @@ class TargetReport:
         params, macs: of what was compiled: less than the original's where it was pruned.
         pruned: what pruning took; None where nothing was pruned.
         thinned: the zeros and shared values of the weights; None where they are as they were.
+        recovered: the learning curve of each training, in their order.
         latency: measured on the target itself; None where it was not at hand.
         latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
         speedup_at_host: float's time ÷ the artifact's there.
@@ -143,6 +147,7 @@ class TargetReport:
     macs: int | None = None
     pruned: PrunedReport | None = None
     thinned: ThinnedReport | None = None
+    recovered: tuple[LearningCurve, ...] = ()
     peak_bytes: int | None = None
     metrics: tuple[Metric, ...] = ()
     confusion: Mapping[str, list[list[int]]] = field(default_factory=dict)

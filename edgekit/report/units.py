@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them on the command line: 500kB, 64MB, 1.5MiB, 20ms."""
+"""Sizes and durations as people write them on the command line: 500kB, 64MB, 1.5MiB, 20ms, 5m."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgekit.core.errors import UsageError
 __all__ = ["parse_duration_ms", "parse_size"]
 
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4, "m": 6e4, "h": 3.6e6}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Zµ]*)")
 
 
@@ -23,7 +23,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration_ms(text: str) -> float:
-    """Milliseconds in "20ms", "850us" or "1.5s"; the unit is not optional.
+    """Milliseconds in "20ms", "850us", "1.5s", "20m" or "2h"; the unit is not optional.
 
     Raises:
         UsageError: not a positive duration.

@@ -39,8 +39,8 @@ def prune_model(
 
     Returns:
         `kept`: of each step how many channels of each group stay; `multiple`: the least that was kept to; `groups`:
-        name, kept and channels before of each that lost some; `predicted`: how many times as fast `times` say that it
-        is, or None without.
+        name, kept and channels before of each that lost some; `left`: the share of the MACs that is left; `predicted`:
+        how many times as fast `times` say that it is, or None without.
 
     Raises:
         InvalidInputError: nothing can go, or not that much.
@@ -73,6 +73,7 @@ def prune_model(
             for group, left in zip(groups, choices[-1].kept, strict=True)
             if left < group.size
         ],
+        "left": model_cost(model).macs / macs,
         "predicted": clock.whole / Times(model, analyse(model), clock)() if clock else None,
     }
 

@@ -189,7 +189,9 @@ class _Run:
     def _planned(self) -> _State:
         """The learning rate and the epochs; the optimizer and the weights are as they were, then."""
         settings, steps = self._settings, self._feed.steps
-        epochs = settings.epochs or int(np.clip(-(-_SEEN // len(self._feed.samples)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+        epochs = settings.epochs or int(
+            np.clip(-(-_SEEN * settings.share // len(self._feed.samples)), _FEWEST_EPOCHS, _MOST_EPOCHS)
+        )
         highest = settings.learning_rate
         if highest is None or settings.max_seconds is not None:
             found, pace = self._range_test()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.core.types import TensorSpec
 
-__all__ = ["Samples", "write_rows"]
+__all__ = ["Samples", "write_rows", "write_samples"]
 
 Array = np.ndarray[Any, Any]
 _CHUNK = 4096
@@ -64,13 +64,9 @@ class Samples:
         return np.asarray(array * scale + offset, np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write the samples to an existing folder, one .npy an array, so that `open` need not read them."""
-        names: dict[str, list[str]] = {"inputs": list(self.inputs), "targets": list(self.targets)}
-        for kind, arrays in (("inputs", self.inputs), ("targets", self.targets)):
-            for place, array in enumerate(arrays.values()):
-                np.save(folder / f"{kind}-{place}.npy", array)
-        affine = {name: [np.asarray(each).tolist() for each in pair] for name, pair in self.affine.items()}
-        (folder / "samples.json").write_text(json.dumps({**names, "affine": affine}))
+        """Write the samples to an existing folder, so that `open` need not read them."""
+        inputs = {name: _chunks(array) for name, array in self.inputs.items()}
+        write_samples(folder, len(self), inputs, self.targets, self.affine)
 
     @classmethod
     def open(cls, folder: Path) -> Samples:
@@ -98,6 +94,35 @@ class Samples:
         for name, pair in sorted(self.affine.items()):
             found.update(f"{name} {[np.asarray(each).tolist() for each in pair]}\0".encode())
         return found.hexdigest()
+
+
+def write_samples(
+    folder: Path,
+    rows: int,
+    inputs: Mapping[str, Iterable[Array]],
+    targets: Mapping[str, Array],
+    affine: Mapping[str, tuple[Array, Array]],
+) -> None:
+    """Write `rows` samples for `Samples.open` to an existing folder, one .npy an array.
+
+    Args:
+        folder: where.
+        rows: how many.
+        inputs: for each name arrays (some, …) that together are the samples.
+        targets, affine: as in `Samples`.
+    """
+    for place, parts in enumerate(inputs.values()):
+        write_rows(folder / f"inputs-{place}.npy", parts, rows)
+    for place, array in enumerate(targets.values()):
+        write_rows(folder / f"targets-{place}.npy", _chunks(array), rows)
+    pairs = {name: [np.asarray(each).tolist() for each in pair] for name, pair in affine.items()}
+    (folder / "samples.json").write_text(
+        json.dumps({"inputs": list(inputs), "targets": list(targets), "affine": pairs})
+    )
+
+
+def _chunks(array: Array) -> Iterator[Array]:
+    return (array[begin : begin + _CHUNK] for begin in range(0, len(array), _CHUNK))
 
 
 def write_rows(path: Path, parts: Any, rows: int) -> Array:

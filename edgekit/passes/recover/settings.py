@@ -73,6 +73,8 @@ class RecoverSettings:
         batch_norm: None: batch statistics where all outputs are classes and a batch has 16 samples or more.
         bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
             itself and all outputs are classes. Values would miss the digits.
+        share: of the epochs that the data decides: of one of several trainings.
+        thinned: zeros stay zero, and weights that share a value go on sharing it.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any.
         seed: of everything random.
     """
@@ -97,6 +99,8 @@ class RecoverSettings:
     batch_norm: BatchNorm | None = None
     bfloat16: bool | None = None
     reinsert: bool = False
+    share: float = 1.0
+    thinned: bool = False
     seed: int = 0
 
 

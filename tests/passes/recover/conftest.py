@@ -14,7 +14,7 @@ from edgekit.ir.run import run
 from edgekit.passes.contract import apply
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.importance import Evidence
-from edgekit.passes.recover import Samples
+from edgekit.passes.recover.samples import Samples
 
 ZOO = Path(__file__).parents[3] / "models" / "digits-cnn"
 

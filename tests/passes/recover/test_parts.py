@@ -11,7 +11,6 @@ from edgekit.core.types import Layout, TensorSpec
 from edgekit.ir.run import max_relative, run
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
-from edgekit.passes.recover import Augment, Epoch, RecoverSettings, Samples, Schedule
 from edgekit.passes.recover.augment import augmented, flip, mixup, shift
 from edgekit.passes.recover.batch_norm import InsertBatchNorm, has_batch_norm
 from edgekit.passes.recover.checkpoint import Checkpoint, read, write
@@ -19,7 +18,8 @@ from edgekit.passes.recover.feeding import Feed
 from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.optimizing import learning_rate
 from edgekit.passes.recover.range_test import find_learning_rate
-from edgekit.passes.recover.settings import Optimizer
+from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.settings import Augment, Epoch, Optimizer, RecoverSettings, Schedule
 from edgekit.passes.recover.training import trained
 from tests.passes.recover.conftest import Digits
 

@@ -13,16 +13,16 @@ import pytest
 from edgekit.core import events
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import from_json, to_json
-from edgekit.passes.recover import (
+from edgekit.passes.recover.recovery import recover_model
+from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.settings import (
     Augment,
     BatchNorm,
     Hint,
     LearningCurve,
     Optimizer,
     RecoverSettings,
-    Samples,
     Schedule,
-    recover_model,
 )
 from tests.passes.recover.conftest import Digits
 

@@ -1,0 +1,81 @@
+"""Training before a target's artifact is compiled: how much of it, and when."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+
+from edgekit.core.recipe import Recipe
+from edgekit.core.types import from_json
+from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
+from edgekit.pipeline.stages import SourceModel, recover
+from edgekit.pipeline.trial import TargetJob
+
+__all__ = ["Recovery"]
+
+# Of the epochs and the time of a target that trains several times, what its last training has.
+_LAST = 0.5
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The training of a target.
+
+    Attributes:
+        settings: what the recipe says of it, for all of it; None where none is wanted.
+        trainings: how many there will be.
+    """
+
+    settings: RecoverSettings | None
+    trainings: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Recovery:
+        """What a recipe wants: a training after each step of pruning, and of thinning."""
+        if not recipe.recover.recover:
+            return cls(None, 0)
+        shrink = recipe.shrink
+        pruned = shrink.prune_steps if shrink.prune is not None else 1
+        thinned = sum(amount is not None for amount in (shrink.sparsity, shrink.clusters))
+        settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
+        return cls(settings, pruned + thinned)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is trained."""
+        return self.settings is not None
+
+    def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:
+        """The job with one learning curve more, and `model` trained; both as they are where no training is wanted.
+
+        Args:
+            target: the job, whose original model is the teacher.
+            model: what to train.
+            thinned: whether its zeros stay zero, and its shared values shared.
+        """
+        if self.settings is None:
+            return target, model
+        job = target.job
+        settings = replace(self._part(len(target.curves) + 1), thinned=thinned)
+        trained = recover(job.store, model, job.original, job.data, settings, threads=_cores())
+        curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
+        return replace(target, curves=(*target.curves, curve)), trained
+
+    def _part(self, number: int) -> RecoverSettings:
+        """The settings of one training: its share of the epochs and of the time."""
+        assert self.settings is not None
+        if self.trainings == 1:
+            return self.settings
+        share = _LAST if number == self.trainings else (1 - _LAST) / (self.trainings - 1)
+        epochs, seconds = self.settings.epochs, self.settings.max_seconds
+        return replace(
+            self.settings,
+            share=share,
+            epochs=None if epochs is None else max(math.floor(epochs * share), 1),
+            max_seconds=None if seconds is None else seconds * share,
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
