@@ -74,6 +74,7 @@ class RecoverSettings:
         bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
             itself and all outputs are classes. Values would miss the digits.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any.
+        thinned: the network was thinned out: zeros stay zero, and weights that share a value go on sharing it.
         seed: of everything random.
     """
 
@@ -97,6 +98,7 @@ class RecoverSettings:
     batch_norm: BatchNorm | None = None
     bfloat16: bool | None = None
     reinsert: bool = False
+    thinned: bool = False
     seed: int = 0
 
 
