@@ -22,7 +22,7 @@ from edgekit.passes.cluster.k_means import k_means, nearest
 from edgekit.passes.contract import Pass, PassResult
 from edgekit.passes.layer_weights import LayerWeights, layer_weights, require_weights, set_weights
 
-__all__ = ["ClusterWeights", "CodeBook", "code_books", "require_clusters"]
+__all__ = ["ClusterWeights", "CodeBook", "code_books", "keep_code_books", "require_clusters"]
 
 _KEY = "edgekit.code_book"
 _LEAST, _MOST = 3, 256
@@ -88,8 +88,7 @@ class ClusterWeights(Pass):
         for weights in layers:
             book = _clustered(weights, self._clusters)
             set_weights(model, weights.constant, book.weights)
-            note = {"made": weights.made, "centres": book.centres.tolist()}
-            model.graph.initializers[weights.constant].metadata_props[_KEY] = json.dumps(note)
+            _note(model, weights.constant, book.centres)
         return PassResult(model, len(layers))
 
 
@@ -115,6 +114,33 @@ def code_books(model: Model) -> Mapping[str, CodeBook]:
             )
         found[weights.constant] = book
     return found
+
+
+def keep_code_books(before: Model, after: Model) -> None:
+    """Note in `after` the code books of `before`, with the centres that they have come to.
+
+    Args:
+        before: where the weights are those of their code books.
+        after: the same layers with other weights, of which those of one centre moved together.
+
+    Raises:
+        InvalidInputError: the weights of `before` are not those of their code books.
+    """
+    books = code_books(before)
+    for weights in layer_weights(after):
+        book = books.get(weights.constant)
+        if book is None:
+            continue
+        ratios = weights.content.astype(np.float64) / _scales(weights.content, weights.made)
+        members = np.bincount(book.index.ravel())
+        sums = np.bincount(book.index.ravel(), ratios.ravel())
+        # The ends are there in any case: the scales of channels go by them.
+        _note(after, weights.constant, np.unique([-1.0, *(sums / members)[members > 0], 1.0]))
+
+
+def _note(model: Model, constant: str, centres: np.ndarray[Any, Any]) -> None:
+    note = json.dumps({"centres": centres.tolist()})
+    model.graph.initializers[constant].metadata_props[_KEY] = note
 
 
 def _clustered(weights: LayerWeights, k: int) -> CodeBook:

@@ -17,6 +17,7 @@ from edgekit.core.machine import cpu_features
 from edgekit.core.stopping import check_stopped
 from edgekit.core.types import from_json, to_json
 from edgekit.ir.model import Model
+from edgekit.passes.cluster.clustering import keep_code_books
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.recover.augment import augmented, default_augment
@@ -80,7 +81,8 @@ def recover_model(
         it is `student` itself.
 
     Raises:
-        InvalidInputError: the samples can't train this, or the teacher answers NaN.
+        InvalidInputError: the samples can't train this, the teacher answers NaN, or weights that should go on sharing
+            values (`settings.thinned`) don't share them now.
         UnsupportedOpError: a network can't be lowered to TensorFlow.
         UsageError: the disk is full.
     """
@@ -184,7 +186,12 @@ class _Run:
         while not self._is_over(state):
             state, best = self._epoch(state, best)
         curve = self._curve(state)
-        return (written_back(self._model, best) if state.best else self._original), curve
+        if not state.best:
+            return self._original, curve
+        recovered = written_back(self._model, best)
+        if self._settings.thinned:
+            keep_code_books(self._model, recovered)
+        return recovered, curve
 
     def _planned(self) -> _State:
         """The learning rate and the epochs; the optimizer and the weights are as they were, then."""

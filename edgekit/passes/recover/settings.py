@@ -74,8 +74,8 @@ class RecoverSettings:
         bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
             itself and all outputs are classes. Values would miss the digits.
         share: of the epochs that the data decides: of one of several trainings.
-        thinned: zeros stay zero, and weights that share a value go on sharing it.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any.
+        thinned: the network was thinned out: zeros stay zero, and weights that share a value go on sharing it.
         seed: of everything random.
     """
 

@@ -21,6 +21,7 @@ from edgekit.passes.recover.optimizing import make_optimizer
 from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.scoring import Score, score
 from edgekit.passes.recover.settings import BatchNorm, Hint, RecoverSettings
+from edgekit.passes.recover.thinned import restoring
 from edgekit.passes.recover.training import batch_statistics, decays, trained
 
 __all__ = ["Plan", "Trainer"]
@@ -67,6 +68,7 @@ class Trainer:
         self._trained = trained(student, self._student)
         undecayed = [variable for name, variable in self._trained.items() if not decays(name, self._student)]
         self._optimizer = make_optimizer(settings, list(self._trained.values()), undecayed)
+        self._restore = restoring(student, self._trained) if settings.thinned else None
         self._lowerings: dict[str, Callable[..., Any]] = {}
         if plan.batch_norm is BatchNorm.BATCH:
             self._lowerings["BatchNormalization"] = batch_statistics(plan.momentum)
@@ -153,6 +155,8 @@ class Trainer:
                 loss += self._settings.hint_weight * hint
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self._restore is not None:
+            self._restore()
         return loss
 
     def _examined(self, inputs: Any, targets: Any, taught: Any) -> tuple[dict[str, Any], Any]:
