@@ -67,7 +67,7 @@ def materialise(
         seed: of the splits.
         states: the inputs that are recurrent state. Samples are then sequences: (n, steps, …) of every input but the
             states, which are (n, …); targets are (n × steps, …), or (n, …) for whole sequences.
-        training: whether samples are wanted to train on.
+        training: whether samples are wanted to train on; sequences come as any other split.
 
     Returns:
         `{"splits": {name: {"n", "digest", "source", "samples"}}, "class_names", "labelled", "notes"}`: `n` counts
@@ -176,7 +176,7 @@ def _choose(
     # The answers to the samples are held in memory just like the samples.
     held_bytes = 4 * sum(math.prod(spec.with_batch(1)[1:]) for spec in (*request.inputs, *request.outputs))
     for name, size in parts.items():
-        stored = name == TRAINING
+        stored = name == TRAINING and not request.states
         most, where = (_MAX_STORED, "on disk") if stored else (_MAX_BYTES, "of memory")
         each = sample_bytes(request.inputs) if stored else held_bytes
         room = max(batch, most // (each * source.steps))
@@ -208,7 +208,7 @@ def _write(
         "source": source.name,
         "samples": digest_json([source.ids[i] for i in indices]),
     }
-    if name == TRAINING:
+    if name == TRAINING and not request.states:
         folder = out / TRAINING
         folder.mkdir()
         write_training(folder, source, indices, request, said)

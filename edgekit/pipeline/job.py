@@ -12,14 +12,14 @@ import numpy as np
 from edgekit.core.recipe import Recipe
 from edgekit.data import unroll
 from edgekit.pipeline.measure import Arrays, Samples, load_arrays, run_reference
-from edgekit.pipeline.stages import Data, SourceModel
-from edgekit.pipeline.store import Store
+from edgekit.pipeline.stages import Data, Lesson, SourceModel
+from edgekit.pipeline.store import Entry, Store
 
 __all__ = ["Job", "whole"]
 
 _GOLDEN_SAMPLES = 8
 _GOLDEN_SEQUENCES, _GOLDEN_STEPS = 4, 8
-_CALIBRATION_STEPS = 1024
+_CALIBRATION_STEPS, _SELECTION_STEPS, _TRAINING_STEPS = 1024, 2048, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,29 +81,45 @@ class Job:
     @cached_property
     def calibration(self) -> Path:
         """Single samples to calibrate on; of sequences, steps with the states that the original model came to."""
-        samples, states = self.data.samples("calibration"), self.original.states
-        if not states:
-            return samples
+        if not self.original.states:
+            return self.data.samples("calibration")
+        return self._single_steps("calibration", _CALIBRATION_STEPS).file("calibration.npz")
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """What a training learns from; of sequences, single steps without their labels: the original teaches them."""
+        if not self.original.states:
+            splits, data = self.data.entry.value["splits"], self.data
+            digests = tuple(splits[name]["digest"] for name in ("training", "selection"))
+            return Lesson(data.entry.file("training"), data.samples("selection"), data.targets("selection"), digests)
+        training = self._single_steps("training", _TRAINING_STEPS)
+        selection = self._single_steps("selection", _SELECTION_STEPS)
+        files = training.file("training.npz"), selection.file("selection.npz")
+        return Lesson(*files, None, (training.key, selection.key))
+
+    def _single_steps(self, split: str, most: int) -> Entry:
+        """Steps of the sequences of a split, with the states that the original model came to, in `<split>.npz`."""
 
         def work(folder: Path) -> Any:
             steps = unroll.single_steps(
-                load_arrays(samples),
-                load_arrays(run_reference(self.store, self.original, self.samples("calibration"), title)),
-                states,
-                most=_CALIBRATION_STEPS,
+                load_arrays(self.data.samples(split)),
+                load_arrays(run_reference(self.store, self.original, self.samples(split), title)),
+                self.original.states,
+                most=most,
                 seed=self.recipe.run.seed,
             )
-            np.savez(folder / "calibration.npz", **steps)  # type: ignore[arg-type]
+            np.savez(folder / f"{split}.npz", **steps)  # type: ignore[arg-type]
 
-        title = "run the original model · calibration"
+        title = f"run the original model · {split}"
         inputs = {
             "model": self.original.digest,
-            "states": states,
+            "states": self.original.states,
             "data": self.data.entry.key,
-            "most": _CALIBRATION_STEPS,
+            "split": split,
+            "most": most,
             "seed": self.recipe.run.seed,
         }
-        return self.store.make("calibration", "", inputs, work, quiet=True).file("calibration.npz")
+        return self.store.make("steps", "", inputs, work, quiet=True)
 
     @cached_property
     def golden_reference(self) -> Arrays:

@@ -32,7 +32,8 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
     """
     job, shrink = target.job, target.job.recipe.shrink
     if shrink.prune is None and shrink.speedup is None:
-        return _trained(target, recovery, job.original) if recovery.wanted else target
+        thinned = shrink.sparsity is not None or shrink.clusters is not None
+        return _trained(target, recovery, job.original) if recovery.wanted and not thinned else target
     samples, targets = job.calibration, None if job.original.states else job.data.targets("calibration")
     pruning = Pruning(
         prune=shrink.prune,

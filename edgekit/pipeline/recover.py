@@ -32,14 +32,14 @@ class Recovery:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Recovery:
-        """What a recipe wants: a training after each step of pruning, and of thinning."""
+        """What a recipe wants: a training after each step of pruning and of thinning; or one where there is none."""
         if not recipe.recover.recover:
             return cls(None, 0)
         shrink = recipe.shrink
-        pruned = shrink.prune_steps if shrink.prune is not None else 1
+        pruned = shrink.prune_steps if shrink.prune is not None else int(shrink.speedup is not None)
         thinned = sum(amount is not None for amount in (shrink.sparsity, shrink.clusters))
         settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
-        return cls(settings, pruned + thinned)
+        return cls(settings, max(pruned + thinned, 1))
 
     @property
     def wanted(self) -> bool:
@@ -58,7 +58,7 @@ class Recovery:
             return target, model
         job = target.job
         settings = replace(self._part(len(target.curves) + 1), thinned=thinned)
-        trained = recover(job.store, model, job.original, job.data, settings, threads=_cores())
+        trained = recover(job.store, model, job.original, job.lesson, settings, threads=_cores())
         curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
         return replace(target, curves=(*target.curves, curve)), trained
 

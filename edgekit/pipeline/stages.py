@@ -22,7 +22,7 @@ from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
-    "Data", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "recover",
+    "Data", "Lesson", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "recover",
     "thin",
 ]  # fmt: skip
 
@@ -107,10 +107,21 @@ class Data:
         path = self.entry.file(f"{split}.labels.npz")
         return path if self.labelled and path.exists() else None
 
-    @property
-    def training(self) -> Path:
-        """The folder of samples to train on, as `edgekit.passes.recover.samples` reads it."""
-        return self.entry.file("training")
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a training learns from, and what its epochs are compared on.
+
+    Attributes:
+        training: a folder that `edgekit.passes.recover.samples` reads, or an .npz of samples without labels.
+        selection: an .npz of samples, and `targets` one of their labels, if there are any.
+        digests: of all of it.
+    """
+
+    training: Path
+    selection: Path
+    targets: Path | None
+    digests: tuple[str, ...]
 
 
 def import_source(
@@ -195,22 +206,21 @@ def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path 
 
 
 def recover(
-    store: Store, model: SourceModel, teacher: SourceModel, data: Data, settings: RecoverSettings, *, threads: int
+    store: Store, model: SourceModel, teacher: SourceModel, lesson: Lesson, settings: RecoverSettings, *, threads: int
 ) -> SourceModel:
     """Train a smaller model until it is as good as it was; a killed training goes on where it was.
 
     Args:
         model: what to train.
         teacher: the original.
-        data: its training and selection splits are used.
+        lesson: what is learnt from.
         settings: how.
         threads: that may work. Their count and the kind of CPU decide the last bits.
     """
-    splits = data.entry.value["splits"]
     inputs = {
         "model": model.digest,
         "teacher": teacher.digest,
-        "samples": [splits["training"]["digest"], splits["selection"]["digest"]],
+        "lesson": lesson.digests,
         "settings": settings,
         "machine": [threads, sorted(cpu_features())],
         "tools": _versions(_TRAINING_TOOLS),
@@ -223,9 +233,9 @@ def recover(
                 "source": str(model.path),
                 "out": str(folder),
                 "teacher": str(teacher.path),
-                "training": str(data.training),
-                "selection": str(data.samples("selection")),
-                "targets": data.targets("selection"),
+                "training": lesson.training,
+                "selection": lesson.selection,
+                "targets": lesson.targets,
                 "settings": settings,
                 "workdir": str(workdir),
             },

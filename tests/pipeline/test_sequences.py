@@ -268,3 +268,32 @@ def test_the_page_shows_a_build_that_works(edgekit: Cli, tmp_path: Path, monkeyp
     code, _, stderr = edgekit(*command.split()[1:])
     assert code == 0, stderr
     assert (tmp_path / "build" / "stream" / "intel-cpu" / "golden.npz").exists()
+
+
+def test_a_network_with_state_is_trained_step_by_step(home: Path) -> None:
+    """The original shows the states to start from, and the answers."""
+    (target,) = _recovered(home, "lstm", _LSTM, {"sparsity": 0.5}).targets
+    assert target.error is None
+    (curve,) = target.recovered
+    assert curve.metric == "sqnr"
+    assert curve.after > curve.before + 1
+    assert target.thinned.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_state_that_has_its_batch_elsewhere_is_not_trained(home: Path) -> None:
+    (target,) = _recovered(home, "operators", _TORCH, {}).targets
+    assert target.exit_code == InvalidInputError.exit_code
+    assert "first axis of every input" in target.error["cause"]
+
+
+def _recovered(home: Path, model: str, states: dict[str, str], shrink: dict[str, Any]) -> Any:
+    return _build(
+        home,
+        model,
+        states,
+        f"{model}-recovered",
+        ["raspberry-pi-4"],
+        shrink=shrink,
+        recover={"recover": True, "epochs": 60},
+        precision={"precision": "fp32"},
+    )

@@ -29,8 +29,16 @@ def check_samples(model: Model, samples: Samples, found: Sequence[Head], role: s
         role: "training" or "selection", for the message.
 
     Raises:
-        InvalidInputError: too few samples, shapes that don't fit, NaN, labels out of range, one class only.
+        InvalidInputError: too few samples, shapes that don't fit, NaN, labels out of range, one class only; a model
+            whose inputs don't all count samples along their first axis.
     """
+    if len({spec.shape[0] for spec in model.inputs if spec.shape}) > 1:
+        shapes = ", ".join(f"{spec.name} {'×'.join(map(str, spec.shape))}" for spec in model.inputs)
+        raise InvalidInputError(
+            f"samples are not counted along the first axis of every input ({shapes}): that can't be trained",
+            blame="your model",
+            remedy="Export it with the batch first (batch_first=True), or build without --recover.",
+        )
     for spec in model.inputs:
         if spec.name not in samples.inputs:
             raise _bad(f"the {role} samples lack the input {spec.name!r}", "Give an array for each input.")
@@ -38,7 +46,7 @@ def check_samples(model: Model, samples: Samples, found: Sequence[Head], role: s
         if array.shape[1:] != spec.sample_shape:
             raise _bad(
                 f"{role}: the input {spec.name!r} takes samples of shape {spec.sample_shape}, not {array.shape[1:]}",
-                "Give one sample a row. A network with state from step to step can't be recovered yet.",
+                "Give one sample a row.",
             )
         _check_numbers(array, f"{role}: the input {spec.name!r}")
     if len(samples) < _FEWEST:

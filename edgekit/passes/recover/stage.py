@@ -36,7 +36,7 @@ def recover_model(
         out: an existing folder.
         settings: how.
         teacher: path of the original Model.
-        training: a folder of samples that `Samples.open` reads.
+        training: a folder of samples that `Samples.open` reads, or an .npz of samples without labels by input name.
         selection: an .npz of selection samples by input name.
         targets: an .npz of their labels by output name, or None.
         workdir: an existing folder, where a training that was killed is gone on with.
@@ -52,7 +52,7 @@ def recover_model(
     repeatable()
     student, original = Model.load(Path(source)), Model.load(Path(teacher))
     forget_quant_params(student)  # the ranges of a source that is quantized are those of other weights
-    samples = Samples.open(Path(training))
+    samples = Samples.open(Path(training)) if Path(training).is_dir() else Samples(_arrays(training))
     chosen = Samples(_arrays(selection), _arrays(targets) if targets else {})
     model, curve = train(student, original, samples, chosen, settings=settings, workdir=Path(workdir))
     model.save(Path(out, "model.onnx"))
