@@ -3,7 +3,9 @@
 The plain one is the same network, neither pruned nor trained, as int8 on the same runtime, timed in the same run. Where
 the compressed network is inside its gate in a wider precision only, it is held against that one all the same.
 
-    EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.compress [light|balanced|extreme] [NAME…] [--max-time=SECONDS]
+    EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.compress [WORD] [NAME…] [--max-time=SECONDS]
+
+The word is light, balanced (unless told) or extreme.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from edgekit.pipeline.build import build
 from edgekit.report.build_report import TargetReport
 
 TARGETS = ("raspberry-pi-5", "intel-cpu")
-SHARED = ("ResNet-8", "hand_gesture keypoint", "hand_gesture history")
+SHARED = ("ResNet-8", "keypoints", "point history", "VWW", "wake word")
 ZOO = ("digits-cnn", "digits-mlp")
 
 
