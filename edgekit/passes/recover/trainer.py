@@ -23,6 +23,7 @@ from edgekit.passes.recover.scoring import Score, score
 from edgekit.passes.recover.settings import BatchNorm, Hint, RecoverSettings
 from edgekit.passes.recover.thinned import restoring
 from edgekit.passes.recover.training import batch_statistics, decays, trained
+from edgekit.passes.recover.widening import widened
 
 __all__ = ["Plan", "Trainer"]
 
@@ -146,8 +147,9 @@ class Trainer:
             teacher = self._teacher.activations(*ready)
             taught = {name: tf.stop_gradient(logits) for name, logits in _logits(self._teacher_heads, teacher).items()}
         variables = list(self._trained.values())
+        lowerings = widened(self._lowerings) if self._plan.bfloat16 else self._lowerings
         with tf.GradientTape() as tape:
-            student = self._student.activations(*ready, training=self._lowerings)
+            student = self._student.activations(*ready, training=lowerings)
             loss = self._loss(_logits(self.heads, student), targets, taught)
             if self._layers:
                 assert teacher is not None
