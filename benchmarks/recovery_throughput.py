@@ -27,9 +27,10 @@ from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.recover.feeding import Feed
+from edgekit.passes.recover.planning import Plan
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import Augment, BatchNorm, RecoverSettings
-from edgekit.passes.recover.trainer import Plan, Trainer
+from edgekit.passes.recover.trainer import Trainer
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 
