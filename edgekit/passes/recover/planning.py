@@ -14,7 +14,7 @@ from edgekit.passes.recover.settings import BatchNorm, RecoverSettings
 
 __all__ = ["Plan", "default_epochs", "make_plan"]
 
-_SEEN = 1_000_000  # samples that a recovery sees, unless that makes too few or too many epochs
+_SEEN = 900_000  # samples that a recovery sees, unless that makes too few or too many epochs
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 _SMALLEST_BATCH = 16  # whose statistics say something
 _NARROW = frozenset({"avx512_bf16", "amx_bf16"})

@@ -65,9 +65,7 @@ def _batches(feed: Feed) -> Iterator[Batch]:
 
 
 def find_learning_rate(optimizer: Optimizer, trial: Callable[[list[float]], list[float]]) -> float:
-    """A third of the rate whose trial ends with the least loss: a long training wants less than a short one.
-
-    The search ends where a higher rate is worse.
+    """The rate whose trial ends with the least loss; the search ends where a higher one is worse.
 
     Args:
         optimizer: decides which rates are tried.
@@ -80,4 +78,4 @@ def find_learning_rate(optimizer: Optimizer, trial: Callable[[list[float]], list
         if not loss < least:
             break
         least, best = loss, rate
-    return (best or _TIMES.get(optimizer, 1.0) * _LADDER[0]) / 3
+    return (best or _TIMES.get(optimizer, 1.0) * _LADDER[0])
