@@ -30,7 +30,9 @@ from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.importance import Evidence
-from edgekit.passes.recover import RecoverSettings, Samples, recover_model, repeatable
+from edgekit.passes.recover.recovery import recover_model, repeatable
+from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.settings import RecoverSettings
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 

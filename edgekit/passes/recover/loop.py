@@ -77,7 +77,7 @@ class Loop:
         epochs = settings.epochs or default_epochs(len(self._feed.samples), settings.share)
         limit = settings.max_seconds
         if limit is None and settings.epochs is None:
-            limit = _DEFAULT_SECONDS
+            limit = _DEFAULT_SECONDS * settings.share
         highest = settings.learning_rate
         if highest is None or limit is not None:
             found = try_rates(self._trainer, self._feed, settings.optimizer)

@@ -78,4 +78,4 @@ def find_learning_rate(optimizer: Optimizer, trial: Callable[[list[float]], list
         if not loss < least:
             break
         least, best = loss, rate
-    return (best or _TIMES.get(optimizer, 1.0) * _LADDER[0])
+    return best or _TIMES.get(optimizer, 1.0) * _LADDER[0]
