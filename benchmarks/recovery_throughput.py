@@ -8,10 +8,8 @@ labels alone, both do the same work; the other rows add the teacher: cached, or 
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from benchmarks.photographs import photographs, shared_data
 from edgekit.core.recipe import ModelSection
 from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.recover.feeding import Feed
+from edgekit.passes.recover.planning import Plan
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import Augment, BatchNorm, RecoverSettings
-from edgekit.passes.recover.trainer import Plan, Trainer
+from edgekit.passes.recover.trainer import Trainer
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 
@@ -41,11 +40,10 @@ MOVES = (Augment.FLIP, Augment.SHIFT)
 def main() -> None:
     """Print the table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    shared = Path(os.environ["EDGEKIT_ACCEPTANCE_DATA"])
-    source = shared / "mlperf_tiny_models" / "pretrainedResnet.h5"
+    source = shared_data() / "mlperf_tiny_models" / "pretrainedResnet.h5"
     model = Model.load(import_source(default_store(), source, ModelSection(), seed=0).path)
     with tempfile.TemporaryDirectory() as folder:
-        images, labels = cifar(shared, Path(folder))
+        images, labels = (array[:: len(array) // (STEPS * BATCH)][: STEPS * BATCH] for array in photographs("test5k"))
         samples = Samples({model.inputs[0].name: images}, {model.outputs[0].name: labels}, pixels(model))
         samples.save(Path(folder))
         samples = Samples.open(Path(folder))
@@ -71,17 +69,6 @@ def main() -> None:
     print("|---|---|---|")
     for name, figures in found.items():
         print(f"| {name} | {statistics.median(figures):.0f} | {statistics.median(figures) / plain:.2f} |")
-
-
-def cifar(shared: Path, folder: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Images (n, 32, 32, 3) as bytes and their classes, enough for a run."""
-    with tarfile.open(shared / "cifar10_jpeg_test5k.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    files = sorted((folder / "test").rglob("*.jpg"))
-    files = files[:: max(len(files) // (STEPS * BATCH), 1)][: STEPS * BATCH]
-    names = sorted({file.parent.name for file in files})
-    labels = np.array([names.index(file.parent.name) for file in files])
-    return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files]), labels
 
 
 def pixels(model: Model) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:

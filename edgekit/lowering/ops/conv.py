@@ -26,7 +26,7 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
     if shuffled is not None:
         kernel = tf.gather(kernel, shuffled, axis=0)
     if groups == channels and groups > 1:
-        result = _depthwise(image, kernel, groups, window, padding)
+        result = _depthwise(image, kernel, window, padding)
     else:
         result = tf.nn.conv2d(
             image, tf.transpose(kernel, (2, 3, 1, 0)), window.strides, padding, dilations=window.dilations
@@ -38,9 +38,10 @@ def conv(node: Node, x: Laid, weight: Laid, bias: Laid | None = None) -> Laid:
     return Laid(from_image(result, x.rank), node.output_shape, channels_last(x.rank))
 
 
-def _depthwise(image: Any, kernel: Any, groups: int, window: Window, padding: str) -> Any:
+def _depthwise(image: Any, kernel: Any, window: Window, padding: str) -> Any:
     """One filter bank a channel: kernel (C·M, 1, H, W) as TensorFlow's (H, W, C, M)."""
     outputs, _, height, width = kernel.shape.as_list()
+    groups = image.shape[-1]
     kernel = tf.reshape(tf.transpose(kernel, (2, 3, 0, 1)), (height, width, groups, outputs // groups))
     if max(window.dilations) == 1 and window.strides[0] == window.strides[1]:
         return tf.nn.depthwise_conv2d(image, kernel, (1, *window.strides, 1), padding)

@@ -15,8 +15,10 @@ from edgekit.passes.recover.augment import augmented, mixup
 from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.settings import Augment
 
-__all__ = ["Feed", "ahead"]
+__all__ = ["Batch", "Feed", "ahead"]
 
+# Inputs in order, targets by output, the teacher's answers by name.
+Batch = tuple[list[Array], dict[str, Array], dict[str, Array]]
 _T = TypeVar("_T")
 _AHEAD = 3
 
@@ -46,22 +48,20 @@ class Feed:
         """Batches an epoch."""
         return max(len(self.samples) // self.batch, 1)
 
-    def epoch(self, number: int, steps: int) -> Iterator[tuple[list[Array], dict[str, Array], dict[str, Array]]]:
+    def epoch(self, number: int, steps: int) -> Iterator[Batch]:
         """The first `steps` batches of an epoch: inputs in order, targets by output, the teacher's answers by name.
 
         They are made in a thread, some ahead of the one that is worked on.
         """
         order = np.random.default_rng([self.seed, number]).permutation(len(self.samples))
 
-        def make(step: int) -> tuple[list[Array], dict[str, Array], dict[str, Array]]:
+        def make(step: int) -> Batch:
             rows = order[step * self.batch : (step + 1) * self.batch]
             return self._batch(rows, np.random.default_rng([self.seed, number, step + 1]))
 
         return ahead(make, range(steps))
 
-    def _batch(
-        self, rows: Array, random: np.random.Generator
-    ) -> tuple[list[Array], dict[str, Array], dict[str, Array]]:
+    def _batch(self, rows: Array, random: np.random.Generator) -> Batch:
         inputs = {spec.name: self.samples.inputs[spec.name][rows] for spec in self.specs}
         targets = {name: array[rows] for name, array in self.samples.targets.items()}
         taught = {name: array[rows] for name, array in self.taught.items()}

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
 
-__all__ = ["Head", "Kind", "heads"]
+__all__ = ["Head", "Kind", "heads", "with_shares"]
 
+Array = np.ndarray[Any, Any]
 Kind = Literal["softmax", "sigmoid", "values"]
 # What only arranges its input's numbers anew.
 _ARRANGING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
@@ -36,7 +38,7 @@ class Head:
     axis: int = -1
 
 
-def heads(model: Model, targets: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Head, ...]:
+def heads(model: Model, targets: Mapping[str, Array]) -> tuple[Head, ...]:
     """One head an output.
 
     An output that ends in neither softmax nor sigmoid gives logits itself where its targets are classes.
@@ -44,7 +46,28 @@ def heads(model: Model, targets: Mapping[str, np.ndarray[Any, Any]]) -> tuple[He
     return tuple(_head(value, targets.get(str(value.name))) for value in model.graph.outputs)
 
 
-def _head(output: ir.Value, targets: np.ndarray[Any, Any] | None) -> Head:
+def with_shares(model: Model, targets: Mapping[str, Array]) -> dict[str, Array]:
+    """`targets` with classes as one-hot rows (n, classes), which can be mixed.
+
+    Raises:
+        InvalidInputError: there are label maps, which can't.
+    """
+    found = dict(targets)
+    for head in heads(model, targets):
+        labels = targets.get(head.output)
+        if labels is None or labels.dtype.kind == "f" or head.kind == "values":
+            continue
+        if labels.ndim > 1:
+            raise InvalidInputError(
+                f"label maps of {head.output!r} can't be mixed", blame="the settings", remedy="Leave out mixup."
+            )
+        shape = next(spec.sample_shape for spec in model.outputs if spec.name == head.output)
+        rows: Any = labels[:, None] if head.kind == "sigmoid" else labels[:, None] == np.arange(max(shape))
+        found[head.output] = np.asarray(rows, np.float32)
+    return found
+
+
+def _head(output: ir.Value, targets: Array | None) -> Head:
     name, node = str(output.name), output.producer()
     while node is not None and node.op_type in _ARRANGING:
         source = node.inputs[0]

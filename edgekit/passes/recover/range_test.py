@@ -7,25 +7,65 @@ from the same weights on the same batches, that ends at rate 0 as the real one d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from edgekit.core import events
+from edgekit.core.stopping import check_stopped
+from edgekit.passes.recover.feeding import Batch, Feed
 from edgekit.passes.recover.settings import Optimizer
+from edgekit.passes.recover.trainer import Trainer
 
-__all__ = ["STEPS", "find_learning_rate"]
+__all__ = ["Found", "find_learning_rate", "try_rates"]
 
-STEPS = 40
+_STEPS = 40
 _JUDGED = 10  # the last steps of a trial
 _LADDER = (3e-4, 1e-3, 3e-3, 1e-2)
 # What a rate of Adam's is to the others.
 _TIMES = {Optimizer.SGD: 30.0, Optimizer.RMSPROP: 0.1}
+_UNUSED = 1 << 30  # numbers of epochs that no training reaches
+
+
+class Found(NamedTuple):
+    """What the test tells: the learning rate, and the seconds that a step takes."""
+
+    rate: float
+    seconds: float
+
+
+def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer) -> Found:
+    """Train with some rates, on batches that the training does not see; then everything is as before."""
+    weights, slots = trainer.weights(), trainer.slots()
+    times: list[float] = []
+
+    def trial(rates: list[float]) -> list[float]:
+        check_stopped()
+        events.progress("looking for a learning rate", 0.0)
+        losses = []
+        for rate, (inputs, targets, taught) in zip(rates, _batches(feed), strict=True):
+            losses.append(float(trainer.step(inputs, targets, taught, rate)))
+            times.append(time.monotonic())
+        trainer.set_weights(weights)
+        trainer.set_slots(slots)
+        return losses
+
+    rate = find_learning_rate(optimizer, trial)
+    return Found(rate, float(np.median(np.diff(times))))
+
+
+def _batches(feed: Feed) -> Iterator[Batch]:
+    left, number = _STEPS, _UNUSED
+    while left:
+        steps = min(left, feed.steps)
+        yield from feed.epoch(number, steps)
+        left, number = left - steps, number + 1
 
 
 def find_learning_rate(optimizer: Optimizer, trial: Callable[[list[float]], list[float]]) -> float:
-    """A third of the rate whose trial ends with the least loss: a long training wants less than a short one.
-
-    The search ends where a higher rate is worse.
+    """The rate whose trial ends with the least loss; the search ends where a higher one is worse.
 
     Args:
         optimizer: decides which rates are tried.
@@ -33,9 +73,9 @@ def find_learning_rate(optimizer: Optimizer, trial: Callable[[list[float]], list
     """
     least, best = np.inf, 0.0
     for rate in (_TIMES.get(optimizer, 1.0) * each for each in _LADDER):
-        losses = trial([rate * (1 - step / STEPS) for step in range(STEPS)])
+        losses = trial([rate * (1 - step / _STEPS) for step in range(_STEPS)])
         loss = float(np.mean(losses[-_JUDGED:]))
         if not loss < least:
             break
         least, best = loss, rate
-    return (best or _TIMES.get(optimizer, 1.0) * _LADDER[0]) / 3
+    return best or _TIMES.get(optimizer, 1.0) * _LADDER[0]

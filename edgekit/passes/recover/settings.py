@@ -59,7 +59,7 @@ class RecoverSettings:
 
     Attributes:
         epochs: at most so many; None: from the number of samples.
-        max_seconds: the time that training may take, on the clock; None: no limit.
+        max_seconds: the time that training may take, on the clock; None: half an hour where `epochs` are open, too.
         batch: samples a step.
         optimizer, momentum, nesterov, weight_decay: SGD and RMSprop take the momentum, AdamW the decay of the kernels.
         learning_rate: the highest; None: by a short range test.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,35 +17,18 @@ from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.hints import hint_loss, matching_layers
 from edgekit.passes.recover.losses import distillation, supervision
 from edgekit.passes.recover.optimizing import make_optimizer
+from edgekit.passes.recover.planning import Plan
 from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.scoring import Score, score
 from edgekit.passes.recover.settings import BatchNorm, Hint, RecoverSettings
 from edgekit.passes.recover.thinned import restoring
 from edgekit.passes.recover.training import batch_statistics, decays, trained
+from edgekit.passes.recover.widening import widened
 
-__all__ = ["Plan", "Trainer"]
+__all__ = ["Trainer"]
 
 _EVALUATED = 256
 _REWRITE = "auto_mixed_precision_onednn_bfloat16"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the settings left open, decided.
-
-    Attributes:
-        batch: samples a step.
-        batch_norm: how BatchNormalization trains.
-        momentum: of its moving averages.
-        label_share: of the loss.
-        bfloat16: whether a step multiplies in bfloat16.
-    """
-
-    batch: int
-    batch_norm: BatchNorm
-    momentum: float
-    label_share: float
-    bfloat16: bool
 
 
 class Trainer:
@@ -146,8 +128,9 @@ class Trainer:
             teacher = self._teacher.activations(*ready)
             taught = {name: tf.stop_gradient(logits) for name, logits in _logits(self._teacher_heads, teacher).items()}
         variables = list(self._trained.values())
+        lowerings = widened(self._lowerings) if self._plan.bfloat16 else self._lowerings
         with tf.GradientTape() as tape:
-            student = self._student.activations(*ready, training=self._lowerings)
+            student = self._student.activations(*ready, training=lowerings)
             loss = self._loss(_logits(self.heads, student), targets, taught)
             if self._layers:
                 assert teacher is not None

@@ -13,6 +13,7 @@ from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid, channels_last
 from edgekit.lowering.node import Node
 from edgekit.lowering.ops.normalization import batch_normalization
+from edgekit.passes.recover.widening import filled
 
 if TYPE_CHECKING:
     from edgekit.lowering.module import LoweredModule
@@ -62,7 +63,8 @@ def decays(name: str, module: LoweredModule) -> bool:
 def batch_statistics(momentum: float) -> Callable[..., Laid]:
     """BatchNormalization with the mean and variance of the batch, as a lowering for `LoweredModule.activations`.
 
-    The stored ones become moving averages: `momentum` of the old and the rest of the new.
+    The stored ones become moving averages: `momentum` of the old and the rest of the new. An image may have more
+    channels than the figures: zeros, put there by `widening`.
     """
 
     def lower(node: Node, x: Laid, *figures: Laid) -> Laid:
@@ -72,11 +74,13 @@ def batch_statistics(momentum: float) -> Callable[..., Laid]:
             return unchanged
         source = x.to(channels_last(x.rank))
         rows = source.value if x.rank == 4 else tf.reshape(source.value, (-1, 1, 1, source.value.shape[-1]))
+        channels = mean.value.shape[0]
+        factor, shift = (filled(each.value, rows.shape[-1] - channels) for each in (scale, bias))
         result, found_mean, found_variance = tf.compat.v1.nn.fused_batch_norm(
-            rows, scale.value, bias.value, epsilon=node.number("epsilon", 1e-5), is_training=True
+            rows, factor, shift, epsilon=node.number("epsilon", 1e-5), is_training=True
         )
         for stored, found in ((mean.value, found_mean), (variance.value, found_variance)):
-            stored.assign_add((found - stored) * (1 - momentum))
+            stored.assign_add((found[:channels] - stored) * (1 - momentum))
         return source.like(result if x.rank == 4 else tf.reshape(result, tf.shape(source.value)))
 
     return lower

@@ -1,0 +1,69 @@
+"""What the settings left open, decided by the network and the samples, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.core.machine import cpu_features
+from edgekit.ir.model import Model
+from edgekit.passes.recover.heads import heads
+from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.settings import BatchNorm, RecoverSettings
+
+__all__ = ["Plan", "default_epochs", "make_plan"]
+
+_SEEN = 900_000  # samples that a recovery sees, unless that makes too few or too many epochs
+_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+_SMALLEST_BATCH = 16  # whose statistics say something
+_NARROW = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes:
+        batch: samples a step.
+        batch_norm: how BatchNormalization trains.
+        momentum: of its moving averages.
+        label_share: of the loss.
+        bfloat16: whether a step multiplies in bfloat16.
+    """
+
+    batch: int
+    batch_norm: BatchNorm
+    momentum: float
+    label_share: float
+    bfloat16: bool
+
+
+def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan:
+    """Decide what `settings` leave to the data.
+
+    Args:
+        student: the network to train.
+        train: the samples; without targets, the teacher has the whole loss.
+        settings: what is given.
+    """
+    # Values want digits that neither bfloat16 nor the statistics of a batch leave.
+    classes = all(head.kind != "values" for head in heads(student, train.targets))
+    share = 0.5 if settings.label_share is None else settings.label_share
+    narrow = settings.bfloat16
+    fixed = next((spec.shape[0] for spec in student.inputs if spec.shape), None)
+    batch = fixed or max(1, min(settings.batch, len(train) // 4))
+    steps = max(len(train) // batch, 1)
+    return Plan(
+        batch,
+        settings.batch_norm or (BatchNorm.BATCH if classes and batch >= _SMALLEST_BATCH else BatchNorm.FROZEN),
+        # An average over a tenth of an epoch, but no fewer than 10 batches and no more than 100.
+        1 - 1 / min(max(steps / 10, 10), 100),
+        share if train.targets else 0.0,
+        classes and bool(_NARROW & cpu_features()) if narrow is None else narrow,
+    )
+
+
+def default_epochs(samples: int, share: float) -> int:
+    """How often a training sees so many samples that has `share` of what the data decides."""
+    return int(np.clip(-(-_SEEN * share // samples), _FEWEST_EPOCHS, _MOST_EPOCHS))
