@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import helper, numpy_helper
 
 # Tests import ONNX Runtime by itself too, and it reports home.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("edgekit", deadline=None)
+settings.load_profile("edgekit")
 
 
 # What the tests were started with.

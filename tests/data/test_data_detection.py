@@ -60,7 +60,7 @@ def average_precision(found, objects, label, threshold):
     return 100 * np.mean([max(precision[recall >= r - 1e-12], default=0.0) for r in np.linspace(0, 1, 101)])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_mean_average_precision_is_coco_s(seed, noise):
     outputs, objects = scene(seed, n=6, noise=noise)
@@ -86,7 +86,7 @@ def test_each_object_is_found_once():
     np.testing.assert_array_equal(hits(twice, truth, np.array([0.5, 0.95])), [[True, False], [True, False]])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.floats(0.1, 0.9))
 def test_suppression_leaves_no_two_boxes_of_a_class_that_overlap(seed, iou):
     outputs, _ = scene(seed, n=2)

@@ -33,7 +33,7 @@ def judge(before, after, targets=None, spec=OUT, **kwargs):
     return {m.name: m for m in evaluate({spec.name: before}, {spec.name: after}, truth, (spec,), **kwargs)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.integers(8, 120))
 def test_classification_as_scikit_learn_counts(seed, n):
     labels, before, after = classifier(seed, n)
@@ -75,7 +75,7 @@ def test_ties_in_the_ranking_count_half():
     assert found["auc"].float == pytest.approx(100 * sk.roc_auc_score(labels, scores[:, 0]))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.integers(3, 60))
 def test_regression_as_scikit_learn_counts(seed, n):
     rng = np.random.default_rng(seed)
