@@ -42,6 +42,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
         steps=shrink.prune_steps,
         multiple=target.target.channel_multiple,
     )
+    in_turns = recovery.wanted and pruning.steps > 1 and shrink.speedup is None
     inputs = digest_json(
         {
             "rule": _RULE,
@@ -51,7 +52,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
             "targets": targets and digest_file(targets),
             "seed": job.recipe.run.seed,
             "speedup": shrink.speedup and _measured_on(target),
-            "recovery": recovery,
+            "recovery": recovery if in_turns else None,
         }
     )
 
@@ -63,7 +64,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
 
     remembered = lock.pruning.get(target.target.name)
     again = remembered if remembered and remembered.inputs == inputs else None
-    if recovery.wanted and pruning.steps > 1 and shrink.speedup is None:
+    if in_turns:
         found = _in_turns(target, inputs, replace(pruning, kept=again.kept if again else ()), once, recovery)
     elif again:
         found = smaller(replace(pruning, kept=again.kept))
@@ -91,6 +92,7 @@ def _in_turns(
     assert pruning.prune is not None
     model, left = target.job.original, 1.0
     kept: list[tuple[int, ...]] = []
+    groups: dict[str, dict[str, Any]] = {}
     for step in range(1, pruning.steps + 1):
         if step > 1:
             target, model = recovery.train(target, model)
@@ -100,7 +102,10 @@ def _in_turns(
         model = once(model, how)
         kept += model.report["kept"]
         left *= model.report["left"]
-    return _chosen(target, inputs, replace(model, report={**model.report, "kept": kept}))
+        for group in model.report["groups"]:
+            groups.setdefault(group["name"], dict(group))["kept"] = group["kept"]
+    whole = {"kept": kept, "groups": [*groups.values()]}
+    return _chosen(target, inputs, replace(model, report={**model.report, **whole}))
 
 
 def _chosen(target: TargetJob, inputs: str, model: SourceModel) -> TargetJob:

@@ -88,6 +88,7 @@ def test_in_turns_with_steps_and_thinning_and_repeated_by_the_lock(tmp_path):
     assert first.pruned.macs == pytest.approx(0.5, abs=0.03)
     assert first.thinned.sparsity == pytest.approx(0.5, abs=0.01)
     assert all(layer["code_book"] == 16 for layer in first.thinned.layers)
+    assert {group["name"]: group["channels"] for group in first.pruned.groups} == {"stem": 64, "widen": 96}
     lock = (tmp_path / "edgekit.lock").read_text()
     manifest = (tmp_path / _TARGET / "manifest.json").read_text()
     assert len(json.loads(lock)["pruning"][_TARGET]["kept"]) == 2
