@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,13 +43,13 @@ def check_samples(model: Model, samples: Samples, found: Sequence[Head], role: s
     for spec in model.inputs:
         if spec.name not in samples.inputs:
             raise _bad(f"the {role} samples lack the input {spec.name!r}", "Give an array for each input.")
-        array = samples.inputs[spec.name]
-        if array.shape[1:] != spec.sample_shape:
-            raise _bad(
-                f"{role}: the input {spec.name!r} takes samples of shape {spec.sample_shape}, not {array.shape[1:]}",
-                "Give one sample a row.",
-            )
-        _check_numbers(array, f"{role}: the input {spec.name!r}")
+        _check_input(samples.inputs[spec.name], spec, f"{role}: the input {spec.name!r}")
+    counts = {len(samples.inputs[spec.name]) for spec in model.inputs}
+    if len(counts) > 1:
+        raise _bad(
+            f"{role}: the inputs have different numbers of samples: {', '.join(map(str, sorted(counts)))}",
+            "Give each input one row a sample.",
+        )
     if len(samples) < _FEWEST:
         raise _bad(
             f"there {'is' if len(samples) == 1 else 'are'} {len(samples)} {role} "
@@ -56,24 +57,55 @@ def check_samples(model: Model, samples: Samples, found: Sequence[Head], role: s
             "Give some hundred samples of each class, or build without --recover.",
         )
     outputs = {spec.name: spec for spec in model.outputs}
+    unknown = samples.targets.keys() - outputs
+    if unknown:
+        raise _bad(
+            f"{role}: the model has no output {min(unknown)!r}",
+            f"Name the targets as its outputs: {', '.join(outputs)}.",
+        )
     for head in found:
         targets = samples.targets.get(head.output)
         if targets is not None:
-            _check_targets(targets, outputs[head.output], head, len(samples), role)
+            _check_targets(targets, outputs[head.output], head, len(samples), f"{role}: the targets of {head.output!r}")
 
 
-def _check_targets(targets: Array, spec: TensorSpec, head: Head, count: int, role: str) -> None:
-    name = f"{role}: the targets of {spec.name!r}"
+def _check_input(array: Array, spec: TensorSpec, name: str) -> None:
+    if array.shape[1:] != spec.sample_shape or not array.ndim:
+        raise _bad(
+            f"{name} takes samples of shape {spec.sample_shape}, not {array.shape[1:]}",
+            "Give one sample a row; of a sequence, one step with the states that it begins with.",
+        )
+    if array.dtype.kind not in "fiub":
+        raise _bad(f"{name} holds no numbers but {array.dtype}", "Give numbers.")
+    _check_numbers(array, f"{name} holds")
+
+
+def _check_targets(targets: Array, spec: TensorSpec, head: Head, count: int, name: str) -> None:
     if len(targets) != count:
         raise _bad(f"{name} are {len(targets)} for {count} samples", "Give one target a sample.")
-    if targets.dtype.kind == "f":
-        _check_numbers(targets, name)
-        return
-    classes = 2
-    if head.kind == "softmax":
-        classes = spec.shape[head.axis] or 1
+    if targets.dtype.kind not in "fiu":
+        raise _bad(f"{name} are {targets.dtype}", "Give classes as int64, or values as float32.")
+    classes = (spec.shape[head.axis] or 1) if head.kind == "softmax" else 2
+    size = math.prod(spec.sample_shape)
+    are_classes = targets.dtype.kind in "iu" and head.kind != "values"
+    if math.prod(targets.shape[1:]) != (size // classes if are_classes and head.kind == "softmax" else size):
+        raise _bad(
+            f"{name} are {targets.dtype} of shape {targets.shape[1:]} a sample, the output is of {spec.sample_shape}",
+            "Give whole numbers as classes, or floats in the shape of the output.",
+        )
+    if are_classes:
+        _check_classes(targets, classes, name)
+    elif targets.dtype.kind != "f":
+        raise _bad(f"{name} are {targets.dtype}, where the output has values", "Give them as float32.")
+    else:
+        _check_numbers(targets, f"{name} hold")
+
+
+def _check_classes(targets: Array, classes: int, name: str) -> None:
     counted = targets[targets != _IGNORED] if targets.dtype == np.uint8 else targets
-    low, high = (int(counted.min()), int(counted.max())) if counted.size else (0, 0)
+    if not counted.size:
+        raise _bad(f"{name} are all {_IGNORED}, which does not count", "Add samples with labels that count.")
+    low, high = int(counted.min()), int(counted.max())
     if low < 0 or high >= classes:
         raise _bad(
             f"{name} hold the label {low if low < 0 else high}; the model tells {classes} classes (0..{classes - 1})",
@@ -86,14 +118,14 @@ def _check_targets(targets: Array, spec: TensorSpec, head: Head, count: int, rol
         )
 
 
-def _check_numbers(array: Array, name: str) -> None:
+def _check_numbers(array: Array, holds: str) -> None:
     if array.dtype.kind != "f":
         return
     for begin in range(0, len(array), _CHUNK):
         part = np.isfinite(array[begin : begin + _CHUNK]).reshape(len(array[begin : begin + _CHUNK]), -1).all(1)
         if not part.all():
             row = begin + int(np.flatnonzero(~part)[0])
-            raise _bad(f"{name} holds NaN or infinity, first in row {row}", "Remove or repair that row.")
+            raise _bad(f"{holds} NaN or infinity, first in row {row}", "Remove or repair that row.")
 
 
 def _bad(cause: str, remedy: str) -> InvalidInputError:

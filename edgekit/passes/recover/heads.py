@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.core.errors import InvalidInputError
+from edgekit.core.types import Layout, TensorSpec
 from edgekit.ir.model import Model
 
 __all__ = ["Head", "Kind", "heads", "with_shares"]
@@ -41,9 +42,10 @@ class Head:
 def heads(model: Model, targets: Mapping[str, Array]) -> tuple[Head, ...]:
     """One head an output.
 
-    An output that ends in neither softmax nor sigmoid gives logits itself where its targets are classes.
+    An output that ends in neither softmax nor sigmoid gives logits itself where its targets are classes or label maps.
     """
-    return tuple(_head(value, targets.get(str(value.name))) for value in model.graph.outputs)
+    values = zip(model.graph.outputs, model.outputs, strict=True)
+    return tuple(_head(value, spec, targets.get(spec.name)) for value, spec in values)
 
 
 def with_shares(model: Model, targets: Mapping[str, Array]) -> dict[str, Array]:
@@ -67,8 +69,8 @@ def with_shares(model: Model, targets: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def _head(output: ir.Value, targets: Array | None) -> Head:
-    name, node = str(output.name), output.producer()
+def _head(output: ir.Value, spec: TensorSpec, targets: Array | None) -> Head:
+    node = output.producer()
     while node is not None and node.op_type in _ARRANGING:
         source = node.inputs[0]
         node = None if source is None else source.producer()
@@ -77,9 +79,19 @@ def _head(output: ir.Value, targets: Array | None) -> Head:
         assert logits is not None
         assert logits.name is not None
         axis = node.attributes.get("axis")
-        return Head(name, _KINDS[node.op_type], logits.name, -1 if axis is None else axis.as_int())
+        return Head(spec.name, _KINDS[node.op_type], logits.name, -1 if axis is None else axis.as_int())
     if targets is not None and targets.dtype.kind in "iu":
-        sizes = [size for size in (output.shape or ())[1:] if size != 1]
-        if targets.ndim == 1 and len(sizes) <= 1:
-            return Head(name, "softmax" if sizes else "sigmoid", name)
-    return Head(name, "values", name)
+        found = _class_axis(spec, targets.shape)
+        if found is not None:
+            return Head(spec.name, "softmax" if (spec.shape[found] or 1) > 1 else "sigmoid", spec.name, found)
+    return Head(spec.name, "values", spec.name)
+
+
+def _class_axis(spec: TensorSpec, labels: tuple[int, ...]) -> int | None:
+    """The axis of the output whose places are the classes of labels in the shape (n,) or (n, H, W), or None."""
+    shape = spec.sample_shape
+    if len(labels) == 1:
+        long = [axis for axis, size in enumerate(shape, 1) if size != 1]
+        return None if len(long) > 1 else (*long, len(shape))[0]
+    axes = (1, len(shape)) if spec.layout is Layout.NCHW else (len(shape), 1)
+    return next((axis for axis in axes if (*shape[: axis - 1], *shape[axis:]) == labels[1:]), None)

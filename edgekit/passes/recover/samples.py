@@ -129,15 +129,22 @@ def write_rows(path: Path, parts: Any, rows: int) -> Array:
     """Write the arrays `parts`, (some, …) each, as one .npy of `rows` rows; mapped into memory for reading.
 
     They are appended to a plain file, not written through a map: a full disk is then an error, and no bus error.
+
+    Raises:
+        OSError: the disk is full; nothing of it is left there.
     """
     temporary = path.with_suffix(".part")
-    with temporary.open("wb") as stream:
-        for begun, part in enumerate(parts):
-            if not begun:
-                shape = (rows, *part.shape[1:])
-                header = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-            stream.write(np.ascontiguousarray(part).data)
+    try:
+        with temporary.open("wb") as stream:
+            for begun, part in enumerate(parts):
+                if not begun:
+                    shape = (rows, *part.shape[1:])
+                    header = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(np.ascontiguousarray(part).data)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
     mapped: Array = np.load(path, mmap_mode="r")
     return mapped

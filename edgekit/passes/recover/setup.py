@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.digest import digest_json
+from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
@@ -54,7 +55,7 @@ def set_up(
     """Prepare what `recover_model` was called with.
 
     Raises:
-        InvalidInputError: the teacher answers NaN; label maps can't be mixed.
+        InvalidInputError: student or teacher answers NaN; label maps can't be mixed.
         OSError: the disk is full.
     """
     if settings.label_share == 0:
@@ -84,4 +85,11 @@ def set_up(
     if trainer.needs_teacher and not augment and settings.hint is Hint.NONE:
         cached = stored_answers(trainer, train, workdir)
     feed = Feed(train, student.inputs, plan.batch, augment, settings.seed, cached)
-    return Setup(model, trainer, feed, selection, taught, trainer.evaluate(selection, taught), key)
+    before = trainer.evaluate(selection, taught)
+    if not before.is_finite:
+        raise InvalidInputError(
+            "the model to train answers NaN or infinity, where the original does not",
+            blame="your model",
+            remedy="Check its weights, or take less away from it.",
+        )
+    return Setup(model, trainer, feed, selection, taught, before, key)

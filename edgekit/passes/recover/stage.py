@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,17 @@ def recover_model(
     student, original = Model.load(Path(source)), Model.load(Path(teacher))
     forget_quant_params(student)  # the ranges of a source that is quantized are those of other weights
     samples = Samples.open(Path(training)) if Path(training).is_dir() else Samples(_arrays(training))
-    chosen = Samples(_arrays(selection), _arrays(targets) if targets else {})
+    samples = Samples(samples.inputs, _taught(original, samples.targets), samples.affine)
+    chosen = Samples(_arrays(selection), _taught(original, _arrays(targets) if targets else {}))
     model, curve = train(student, original, samples, chosen, settings=settings, workdir=Path(workdir))
     model.save(Path(out, "model.onnx"))
     return {"curve": to_json(curve)}
+
+
+def _taught(model: Model, targets: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The targets of outputs; true boxes, which are for several outputs at once, only judge."""
+    outputs = {spec.name for spec in model.outputs}
+    return {name: array for name, array in targets.items() if name in outputs}
 
 
 def _arrays(path: str) -> dict[str, np.ndarray[Any, Any]]:

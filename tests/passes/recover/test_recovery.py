@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgekit.core import events
-from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import from_json, to_json
 from edgekit.passes.recover.recovery import recover_model
-from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import (
     Augment,
     BatchNorm,
@@ -67,17 +63,6 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(digits: Digits, tmp_path
     assert again.digest == whole.digest
 
 
-def test_divergence_keeps_the_best_weights_and_says_so(digits: Digits, tmp_path: Path) -> None:
-    settings = RecoverSettings(epochs=3, learning_rate=1e6, optimizer=Optimizer.SGD, clip=1e9, warmup=0.0)
-    heard: list[str] = []
-    with events.listening(lambda event: heard.append(event.text) if event.kind == "warning" else None):
-        model, curve = recover(digits, settings, tmp_path)
-    assert curve.outcome == "diverged"
-    assert curve.note in heard
-    assert "diverged in epoch 1" in curve.note
-    assert model is digits.pruned
-
-
 def test_a_recovery_that_gains_nothing_keeps_the_weights(digits: Digits, tmp_path: Path) -> None:
     """The network is its own teacher: nothing can be gained, and a rate this high loses."""
     settings = RecoverSettings(epochs=2, learning_rate=0.1)
@@ -108,34 +93,6 @@ def test_time_and_patience_end_it(digits: Digits, tmp_path: Path) -> None:
     assert len(short.epochs) == 1
     _, stale = recover(digits, RecoverSettings(learning_rate=1e-12, patience=2), _folder(tmp_path / "b"))
     assert len(stale.epochs) - stale.best == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda s: s.take(slice(0, 1)), "1 training sample"),
-        (lambda s: Samples(s.inputs, {name: y * 0 + 3 for name, y in s.targets.items()}), "all of class 3"),
-        (lambda s: Samples(s.inputs, {name: y + 1 for name, y in s.targets.items()}), "label 10; the model tells 10"),
-        (lambda s: Samples({name: x * np.nan for name, x in s.inputs.items()}, s.targets), "NaN or infinity"),
-        (lambda s: Samples({name: x[:, 1:] for name, x in s.inputs.items()}, s.targets), "samples of shape"),
-    ],
-    ids=["one sample", "one class", "out of range", "nan", "shape"],
-)
-def test_samples_that_train_nothing(change: Any, message: str, digits: Digits, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        recover_model(
-            digits.pruned, digits.dense, change(digits.train), digits.selection, settings=FAST, workdir=tmp_path
-        )
-
-
-def test_a_full_disk_is_the_systems_fault(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UsageError, match="No space left"):
-        recover(digits, FAST, tmp_path)
-    assert not list(tmp_path.glob("*.part"))
 
 
 def _folder(path: Path) -> Path:
