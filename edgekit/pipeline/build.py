@@ -120,8 +120,9 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
         asked = boards.of(target)
         built = TargetJob(job, target, backend, *_clock(target, asked))
         try:
-            recovery = Recovery.of(job.recipe)
+            recovery = Recovery.of(built, output.lock)
             built = thinned(pruned(built, output.lock, recovery), recovery)
+            recovery.remember(built, output.lock)
             trial, candidates = choose(built, output.lock)
         finally:
             built.clock.close()

@@ -11,7 +11,7 @@ from typing import Any
 from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import Precision, from_json, to_json
 
-__all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice"]
+__all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice", "TrainingChoice"]
 
 LOCK_NAME = "edgekit.lock"
 _SCHEMA = 1
@@ -51,12 +51,26 @@ class PruningChoice:
     predicted: float | None = None
 
 
+@dataclass(frozen=True)
+class TrainingChoice:
+    """How long trainings last, for one target: a clock may have had a say in it.
+
+    Attributes:
+        inputs: digest of everything that the choice depended on; another digest voids it.
+        epochs: of each training.
+    """
+
+    inputs: str
+    epochs: tuple[int, ...]
+
+
 @dataclass
 class Lock:
     """The choices of one output folder, by target."""
 
     choices: dict[str, Choice] = field(default_factory=dict)
     pruning: dict[str, PruningChoice] = field(default_factory=dict)
+    training: dict[str, TrainingChoice] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Lock:
@@ -76,19 +90,22 @@ class Lock:
                 for target, row in rows
             }
             pruning = {target: from_json(PruningChoice, row) for target, row in content.get("pruning", {}).items()}
+            training = {target: from_json(TrainingChoice, row) for target, row in content.get("training", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(
                 f"{path} is not a lock that edgekit wrote: {error}",
                 blame="your output folder",
                 remedy=f"Remove it and build again; the choices are then measured anew: rm {path}",
             ) from error
-        return cls(choices, pruning)
+        return cls(choices, pruning, training)
 
     def save(self, folder: Path) -> None:
         """Write the lock in one step."""
         content = {"schema_version": _SCHEMA, "choices": to_json(dict(sorted(self.choices.items())))}
         if self.pruning:
             content["pruning"] = to_json(dict(sorted(self.pruning.items())))
+        if self.training:
+            content["training"] = to_json(dict(sorted(self.training.items())))
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".edgekit-{LOCK_NAME}"
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

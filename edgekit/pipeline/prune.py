@@ -52,7 +52,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
             "targets": targets and digest_file(targets),
             "seed": job.recipe.run.seed,
             "speedup": shrink.speedup and _measured_on(target),
-            "recovery": recovery if in_turns else None,
+            "recovery": recovery.settings if in_turns else None,
         }
     )
 

@@ -6,9 +6,10 @@ import math
 import os
 from dataclasses import dataclass, replace
 
-from edgekit.core.recipe import Recipe
+from edgekit.core.digest import digest_json
 from edgekit.core.types import from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
+from edgekit.pipeline.lock import Lock, TrainingChoice
 from edgekit.pipeline.stages import SourceModel, recover
 from edgekit.pipeline.trial import TargetJob
 
@@ -25,26 +26,47 @@ class Recovery:
     Attributes:
         settings: what the recipe says of it, for all of it; None where none is wanted.
         trainings: how many there will be.
+        inputs: digest of all that decides them, but for a clock.
+        epochs: of each, where a lock remembers them.
     """
 
     settings: RecoverSettings | None
-    trainings: int
+    trainings: int = 0
+    inputs: str = ""
+    epochs: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Recovery:
+    def of(cls, target: TargetJob, lock: Lock) -> Recovery:
         """What a recipe wants: a training after each step of pruning and of thinning; or one where there is none."""
+        recipe = target.job.recipe
         if not recipe.recover.recover:
-            return cls(None, 0)
+            return cls(None)
         shrink = recipe.shrink
         pruned = shrink.prune_steps if shrink.prune is not None else int(shrink.speedup is not None)
         thinned = sum(amount is not None for amount in (shrink.sparsity, shrink.clusters))
         settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
-        return cls(settings, max(pruned + thinned, 1))
+        inputs = digest_json(
+            {
+                "model": target.job.original.digest,
+                "lesson": target.job.lesson.digests,
+                "shrink": shrink.model_dump(mode="json"),
+                "settings": settings,
+            }
+        )
+        remembered = lock.training.get(target.target.name)
+        epochs = remembered.epochs if remembered and remembered.inputs == inputs else ()
+        return cls(settings, max(pruned + thinned, 1), inputs, epochs)
 
     @property
     def wanted(self) -> bool:
         """Whether anything is trained."""
         return self.settings is not None
+
+    def remember(self, target: TargetJob, lock: Lock) -> None:
+        """Let `lock` keep how long the trainings of `target` were to be."""
+        if self.wanted:
+            planned = tuple(curve.planned for curve in target.curves)
+            lock.training[target.target.name] = TrainingChoice(self.inputs, planned)
 
     def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:
         """The job with one learning curve more, and `model` trained; both as they are where no training is wanted.
@@ -57,20 +79,21 @@ class Recovery:
         if self.settings is None:
             return target, model
         job = target.job
-        settings = replace(self._part(len(target.curves) + 1), thinned=thinned)
+        settings = replace(self._part(self.settings, len(target.curves) + 1), thinned=thinned)
         trained = recover(job.store, model, job.original, job.lesson, settings, threads=_cores())
         curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
         return replace(target, curves=(*target.curves, curve)), trained
 
-    def _part(self, number: int) -> RecoverSettings:
-        """The settings of one training: its share of the epochs and of the time."""
-        assert self.settings is not None
-        if self.trainings == 1:
-            return self.settings
-        share = _LAST if number == self.trainings else (1 - _LAST) / (self.trainings - 1)
-        epochs, seconds = self.settings.epochs, self.settings.max_seconds
+    def _part(self, settings: RecoverSettings, number: int) -> RecoverSettings:
+        """The settings of one training: its share of the epochs and of the time, or what the lock remembers."""
+        share = 1.0
+        if self.trainings > 1:
+            share = _LAST if number == self.trainings else (1 - _LAST) / (self.trainings - 1)
+        if number <= len(self.epochs):
+            return replace(settings, share=share, epochs=self.epochs[number - 1], max_seconds=None)
+        epochs, seconds = settings.epochs, settings.max_seconds
         return replace(
-            self.settings,
+            settings,
             share=share,
             epochs=None if epochs is None else max(math.floor(epochs * share), 1),
             max_seconds=None if seconds is None else seconds * share,

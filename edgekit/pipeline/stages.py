@@ -246,6 +246,10 @@ def recover(
         )
 
     entry = store.make_resumable("recover", "recover the accuracy", inputs, work)
+    fixed = replace(settings, epochs=entry.value["curve"]["planned"], max_seconds=None)
+    if fixed != settings:
+        # What the lock asks for from now on.
+        store.make("recover", "", {**inputs, "settings": fixed}, entry.copy, quiet=True)
     return replace(_source_model(entry), states=model.states)
 
 

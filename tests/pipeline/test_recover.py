@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edgekit.cli.tables import print_build
+from edgekit.core import events
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import UsageError
 from edgekit.core.recipe import COMPRESSIONS, RecoverSection, load_recipe
@@ -95,6 +96,22 @@ def test_in_turns_with_steps_and_thinning_and_repeated_by_the_lock(tmp_path):
     _built(tmp_path, flags)
     assert (tmp_path / "edgekit.lock").read_text() == lock
     assert (tmp_path / _TARGET / "manifest.json").read_text() == manifest
+
+
+def test_how_long_a_clock_let_it_train_is_repeated_by_the_lock_without_training_again(tmp_path):
+    flags: Any = {
+        "shrink": {"prune": 0.9, "importance": "random"},
+        "recover": {"recover": True, "max_seconds": 20.0, "learning_rate": 1e-3},
+        "precision": {"precision": "fp32"},
+    }
+    (curve,) = _built(tmp_path, flags).recovered
+    lock = json.loads((tmp_path / "edgekit.lock").read_text())
+    assert lock["training"][_TARGET]["epochs"] == [curve.planned]
+    began: list[str] = []
+    with events.listening(lambda event: began.append(event.text) if event.kind == "progress" else None):
+        (again,) = _built(tmp_path, flags).recovered
+    assert again == curve
+    assert not any("recovering" in text for text in began)
 
 
 def test_without_labels_the_original_teaches(tmp_path):

@@ -148,8 +148,9 @@ class Loop:
             events.warn("recovery gained nothing: the weights stay as they were")
         outcome: Outcome = "diverged" if state.diverged else "recovered" if state.best else "no gain"
         pace = images / seconds if seconds else 0.0
+        before, epochs = self._before, state.curve
         return LearningCurve(
-            self._before.metric, self._before.value, state.curve, state.best, outcome, note, state.highest, pace
+            before.metric, before.value, epochs, state.best, outcome, note, state.highest, pace, state.epochs
         )
 
     def _say(self, state: _State, done: int) -> None:

@@ -142,6 +142,7 @@ class LearningCurve:
         note: what happened, for people.
         learning_rate: the highest that was used.
         images_per_second: of training, on the clock.
+        planned: how many epochs there were to be: fewer than the data decides where a clock said so.
     """
 
     metric: str
@@ -152,6 +153,7 @@ class LearningCurve:
     note: str
     learning_rate: float
     images_per_second: float
+    planned: int
 
     @property
     def after(self) -> float:
