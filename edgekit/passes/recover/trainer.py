@@ -128,7 +128,7 @@ class Trainer:
             teacher = self._teacher.activations(*ready)
             taught = {name: tf.stop_gradient(logits) for name, logits in _logits(self._teacher_heads, teacher).items()}
         variables = list(self._trained.values())
-        lowerings = widened(self._lowerings) if self._plan.bfloat16 else self._lowerings
+        lowerings = widened(self._lowerings) if self._lowerings and self._plan.bfloat16 else self._lowerings
         with tf.GradientTape() as tape:
             student = self._student.activations(*ready, training=lowerings)
             loss = self._loss(_logits(self.heads, student), targets, taught)

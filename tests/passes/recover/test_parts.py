@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +20,7 @@ from edgekit.passes.recover.optimizing import learning_rate
 from edgekit.passes.recover.range_test import find_learning_rate
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import Augment, Epoch, Optimizer, RecoverSettings, Schedule
-from edgekit.passes.recover.training import batch_statistics, trained
-from edgekit.passes.recover.widening import widened
+from edgekit.passes.recover.training import trained
 from tests.passes.recover.conftest import Digits
 
 
@@ -158,29 +156,3 @@ def test_samples_are_stored_as_they_are(tmp_path: Path) -> None:
     assert again.inputs["x"].dtype == np.uint8
     (fed,) = again.feeds((TensorSpec("x", (None, 4, 4, 3), layout=Layout.NHWC),)).values()
     np.testing.assert_array_equal(fed, pixels * np.float32(2) - 1)
-
-
-def test_channels_in_whole_vectors_change_no_answer_and_no_gradient(digits: Digits) -> None:
-    import tensorflow as tf
-
-    from edgekit.lowering.module import LoweredModule
-
-    (spec,) = digits.pruned.inputs
-    module = LoweredModule(digits.pruned)
-    narrow = {"BatchNormalization": batch_statistics(1.0)}
-    images = digits.train.inputs[spec.name][:32].transpose(0, 2, 3, 1)
-    variables = list(trained(digits.pruned, module).values())
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def answers(wide: bool) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            values = module.activations(tf.constant(images), training=widened(narrow) if wide else narrow)
-            logits = values[heads(digits.pruned, {})[0].logits].value
-            loss = tf.reduce_sum(logits**2)
-        return logits, tape.gradient(loss, variables)
-
-    (plain, slopes), (wide, wide_slopes) = answers(False), answers(True)
-    assert any(variable.shape.rank == 4 and variable.shape[0] % 16 for variable in variables)
-    np.testing.assert_allclose(wide, plain, rtol=1e-4, atol=1e-4)
-    for own, other in zip(slopes, wide_slopes, strict=True):
-        np.testing.assert_allclose(other, own, atol=1e-4 * float(tf.reduce_max(tf.abs(own))))
