@@ -181,7 +181,9 @@ def judge(model: Model, precision: Precision, digits: Digits, home: Path) -> Jud
     content = artifact.path.read_bytes()
     download = ZstdCompressor(level=LEVEL, threads=-1).compress(content)
     right = int((answers(ZstdDecompressor().decompress(download, len(content)), digits.judged) == digits.truth).sum())
-    constants = [value.const_value.numpy() for value in model.graph.initializers.values() if value.const_value]
+    constants = [
+        value.const_value.numpy() for value in model.graph.initializers.values() if value.const_value is not None
+    ]
     weights = int(sum(np.count_nonzero(array) for array in constants if array.dtype == np.float32))
     return Judged(weights, len(content), len(download), right)
 
