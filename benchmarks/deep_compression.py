@@ -33,7 +33,9 @@ from edgekit.passes.contract import Pass, apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.importance import Evidence
-from edgekit.passes.recover import Augment, Optimizer, RecoverSettings, Samples, recover_model, repeatable
+from edgekit.passes.recover.recovery import recover_model, repeatable
+from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.settings import Augment, Optimizer, RecoverSettings
 from edgekit.passes.sparsify.sparsify import Sparsify
 
 SPLITS, TRAINED, SELECTED, CALIBRATED = 5, 8000, 800, 256
