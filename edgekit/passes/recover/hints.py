@@ -19,10 +19,15 @@ from edgekit.passes.recover.settings import Hint
 __all__ = ["hint_loss", "matching_layers"]
 
 _FLOOR = 1e-12
+# What only arranges numbers shows nothing that was learnt; and a weighted layer's own output is no layer to compare
+# where one of the networks has the normalisation behind it folded in.
+_LEFT_OUT = frozenset(
+    {"Conv", "ConvTranspose", "Flatten", "Gemm", "Identity", "MatMul", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
 
 
 def matching_layers(student: Model, teacher: Model, hint: Hint) -> tuple[str, ...]:
-    """The values to compare: of each height and width, the last image-like one that both networks have by name.
+    """The values to compare: of each height and width, the last activations that both networks have by name.
 
     Features want the same channels, attention maps only the same height and width.
 
@@ -64,11 +69,11 @@ def _attention(image: Any) -> Any:
 
 
 def _images(model: Model) -> dict[str, tuple[int, ...]]:
-    """(channels, height, width) of the computed values with more than one pixel, by name, in order."""
+    """(channels, height, width) of the activations with more than one pixel, by name, in order."""
     found: dict[str, tuple[int, ...]] = {}
     for node in model.graph:
         shape = node.outputs[0].shape
         sizes = tuple(size for size in (shape or ())[1:] if isinstance(size, int))
-        if len(sizes) == 3 and node.op_type != "Transpose" and sizes[1] * sizes[2] > 1:
+        if len(sizes) == 3 and node.op_type not in _LEFT_OUT and sizes[1] * sizes[2] > 1:
             found[str(node.outputs[0].name)] = sizes
     return found
