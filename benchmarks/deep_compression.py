@@ -4,8 +4,8 @@
 
 The networks of Deep Compression (Han et al., ICLR 2016, arXiv:1510.00149), trained on 8,000 of the 10,000 MNIST images
 that there are, 800 of them only to choose epochs, and judged on the other 2,000; with five splits each image is judged
-once. Every row is an artifact as a build makes it, unpacked from its download and run on ai-edge-litert. Bytes are means
-over the splits; shares are of the float artifact's file and of its download. The float network is recovered as the
+once. Every row is an artifact as a build makes it, unpacked from its download and run on ai-edge-litert. Bytes are the
+means of the splits; shares are of the float artifact's file and of its download. The float network is recovered as the
 others are, too: what more training gives is not compression's.
 """
 
