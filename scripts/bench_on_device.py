@@ -894,7 +894,7 @@ class OnnxRuntimeSession(Session):
     """ONNX Runtime, on the CPU unless told. The account is its profile of one inference, and the file's constants."""
 
     def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
-        refuse_options(request, "ONNX Runtime", {"session.disable_quant_qdq", "session.x64quantprecision"})
+        refuse_options(request, "ONNX Runtime", {"session.disable_quant_qdq"})
         self._entries = request.options
         self.runtime, self.version = "onnxruntime", version_of("onnxruntime")
         self._providers: list[Any] = ["CPUExecutionProvider"]

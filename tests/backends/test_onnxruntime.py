@@ -93,7 +93,7 @@ def test_fp32_answers_as_the_model_does_under_its_names_and_in_its_order(
 def test_int8_stays_close_and_is_what_it_says(compiled: Compile, source: Path, tmp_path: Path) -> None:
     artifact, feeds = compiled(INT8), samples(40, seed=3)
     given, reference = answers(artifact, feeds, tmp_path), run(Model.load(source), feeds)
-    assert min(sqnr(reference[name], given[name]) for name in reference) >= 30
+    assert min(sqnr(reference[name], given[name]) for name in reference) >= 25
     account = account_of(artifact)
     assert OnnxRuntimeBackend().prove(artifact.plan, account).violations == ()
     assert artifact.plan == INT8
@@ -152,7 +152,7 @@ def test_a_layer_that_the_plan_keeps_in_fp32_runs_in_fp32_between_int8_ones(
     assert OnnxRuntimeBackend().prove(plan, account).violations == ()
     assert OnnxRuntimeBackend().prove(INT8, account).violations
     given, reference = answers(artifact, feeds, tmp_path), run(Model.load(source), feeds)
-    assert min(sqnr(reference[name], given[name]) for name in reference) >= 30
+    assert min(sqnr(reference[name], given[name]) for name in reference) >= 25
 
 
 def test_a_plan_may_quantize_nothing_but_the_layers_that_it_names(compiled: Compile) -> None:
@@ -280,6 +280,15 @@ def test_int8_without_samples_a_layer_that_is_not_there_and_missing_inputs_are_t
     np.savez(tmp_path / "half.npz", image=samples(4)["image"])
     with pytest.raises(InvalidInputError, match="nothing for input 'gain'"):
         OnnxRuntimeBackend().compile(replace(request, calibration=tmp_path / "half.npz"))
+
+
+@pytest.mark.parametrize(("saturates", "greatest"), [(True, 63), (False, 127)])
+def test_weights_have_half_the_range_for_cpus_that_cut_off_sums_of_products(
+    saturates: bool, greatest: int, compiled: Compile
+) -> None:
+    tensors = onnx.load(compiled(INT8, saturates=saturates).path).graph.initializer
+    stored = [onnx.numpy_helper.to_array(tensor) for tensor in tensors if tensor.data_type == onnx.TensorProto.INT8]
+    assert max(np.abs(weights.astype(int)).max() for weights in stored) == greatest
 
 
 @pytest.mark.parametrize("plan", [FP32, INT8])

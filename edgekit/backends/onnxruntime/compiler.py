@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.onnx_file import write
 from edgekit.backends.onnxruntime.proof import is_heavy
 from edgekit.backends.onnxruntime.realised import check_realised
+from edgekit.backends.saturation import HALF_RANGE, spare_first_layers
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_json
@@ -21,10 +23,6 @@ from edgekit.passes.quantize import Placement, measure_ranges, params_of_range, 
 
 __all__ = ["compile_model"]
 
-# CPUs without VNNI add pairs of products in 16 bits and cut off what does not fit. This has ONNX Runtime use other
-# kernels there, which are slower and exact; elsewhere it changes nothing.
-_EXACT = (("session.x64quantprecision", "1"),)
-
 
 def compile_model(request: CompileRequest) -> Artifact:
     """Compile as `OnnxRuntimeBackend.compile` promises."""
@@ -33,8 +31,12 @@ def compile_model(request: CompileRequest) -> Artifact:
     plan, model = request.plan, source
     integers = Precision.INT8 in {plan.default, *(precision for _, precision in plan.layers)}
     if integers:
-        placement = _placement(request, source)
-        plan, model = _realised(plan, source, placement), write_qdq(source, placement)
+        recorded = recorded_params(source)
+        if recorded and request.saturates:
+            plan = spare_first_layers(plan, source)
+        placement = _placement(request, source, plan, recorded)
+        top = HALF_RANGE if request.saturates and not recorded else 127
+        plan, model = _realised(plan, source, placement), write_qdq(source, placement, top=top)
     path = request.workdir / "model.onnx"
     notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}
     write(model, path, batch=request.batch, notes=notes)
@@ -45,7 +47,6 @@ def compile_model(request: CompileRequest) -> Artifact:
         files=(path,),
         digest=digest_file(path),
         plan=plan,
-        runtime_options=_EXACT if integers else (),
         inputs=_static(source.inputs, request.batch),
         outputs=_static(source.outputs, request.batch),
     )
@@ -74,9 +75,10 @@ def _check(request: CompileRequest, source: Model) -> None:
         )
 
 
-def _placement(request: CompileRequest, source: Model) -> Placement:
+def _placement(
+    request: CompileRequest, source: Model, plan: QuantPlan, recorded: Mapping[str, QuantParams]
+) -> Placement:
     """Where to round: as the source recorded it, and elsewhere for the ranges of the calibration samples."""
-    recorded = recorded_params(source)
     ranges = measure_ranges(source, _samples(request.calibration)) if request.calibration else {}
 
     def storing(name: str) -> QuantParams:
@@ -90,7 +92,7 @@ def _placement(request: CompileRequest, source: Model) -> Placement:
             )
         return params_of_range(ranges[name])
 
-    return place(source, request.plan, storing)
+    return place(source, plan, storing, rounded=recorded)
 
 
 def _samples(path: Path) -> Arrays:

@@ -11,9 +11,6 @@ __all__ = ["example"]
 def example(artifact: Artifact) -> str:
     """A Python program that feeds zeros of the right shape and prints the outputs."""
     feeds = "\n".join(f'    "{spec.name}": np.zeros({spec.shape}, "{spec.dtype}"),' for spec in artifact.inputs)
-    entries = "".join(
-        f'options.add_session_config_entry("{key}", "{value}")\n' for key, value in artifact.runtime_options
-    )
     call = "dict(zip(names, session.run(names, inputs), strict=True))"
     return f'''"""Run {artifact.path.name}: pip install onnxruntime"""
 
@@ -22,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-options = onnxruntime.SessionOptions()
-{entries}model = Path(__file__).with_name("{artifact.path.name}")
-session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+model = Path(__file__).with_name("{artifact.path.name}")
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 names = [output.name for output in session.get_outputs()]
 inputs = {{
 {feeds}

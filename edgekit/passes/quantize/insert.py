@@ -39,12 +39,15 @@ def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection
     return model
 
 
-def store_weights(graph: ir.Graph, node: ir.Node, bias: Array | None = None, step: float = 1.0) -> Array:
+def store_weights(
+    graph: ir.Graph, node: ir.Node, bias: Array | None = None, step: float = 1.0, top: int = 127
+) -> Array:
     """int8 and a DequantizeLinear in place of the float weights of a linear layer; nothing where they are none.
 
     Args:
         bias: to be stored in int32, with the scale of the weights × `step`.
         step: the scale of the layer's input.
+        top: the greatest integer.
 
     Returns:
         The scale of the weights.
@@ -54,11 +57,11 @@ def store_weights(graph: ir.Graph, node: ir.Node, bias: Array | None = None, ste
     if value is None or weights is None or weights.dtype != np.float32 or weights.ndim < 2:
         return np.ones((), np.float32)
     axis = _channel_axis(node, weights.ndim)
-    scale = weight_scale(weights, axis)
+    scale = weight_scale(weights, axis, top)
     if bias is not None:
         scale = scale_for_bias(scale, weights, axis, bias / step)
     wide = scale.reshape([-1 if scale.ndim and at == axis else 1 for at in range(weights.ndim)])
-    stored = np.clip(np.rint(weights / wide), -127, 127).astype(np.int8)
+    stored = np.clip(np.rint(weights / wide), -top, top).astype(np.int8)
     name = f"{node.name}/weights"
     inputs = [
         new_constant(graph, f"{name}/int8", stored),

@@ -7,7 +7,7 @@ float, and outputs of different kinds, like boxes and scores, never share a scal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,27 +47,29 @@ class Placement:
     readers: Mapping[str, frozenset[str] | None]
 
 
-def place(model: Model, plan: QuantPlan, storing: Storing) -> Placement:
+def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[str] = ()) -> Placement:
     """Where `model` rounds under `plan`. A ReLU or clip behind a layer belongs to it, whatever the plan says of it.
 
     Args:
         model: a float network; it is not changed.
         plan: the precision of each layer; those that can't be int8 stay float.
         storing: how a value is stored.
+        rounded: names of results that are rounded even where no int8 layer reads them, as a quantized source does.
     """
     makers = _makers(model.graph, storing)
-    integer = _integer_nodes(model.graph, plan, makers)
+    integer = _integer_nodes(model.graph, plan, makers, rounded)
     values: dict[str, QuantParams] = {}
     readers: dict[str, frozenset[str] | None] = {}
     for value in [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]:
         maker = makers.get(value)
+        name = str(value.name)
         taking = [use.node for use in value.uses() if use.node in integer and _takes(use.node, use.idx)]
+        kernel = maker if maker in integer else None
         # Kernels give integers to every reader or to none; a convolution has no way to give floats.
-        everywhere = maker in integer and maker is not None and (bool(taking) or maker.op_type == "Conv")
+        everywhere = kernel is not None and (bool(taking) or name in rounded or kernel.op_type == "Conv")
         if not (taking or everywhere) or (maker is None and value.producer() is not None):
             continue
-        name = str(value.name)
-        moved = maker.inputs[0] if maker is not None and maker in integer and maker.op_type in _MOVING else None
+        moved = kernel.inputs[0] if kernel is not None and kernel.op_type in _MOVING else None
         values[name] = values[str(moved.name)] if moved is not None else storing(name)
         readers[name] = None if everywhere else frozenset(str(reader.name) for reader in taking)
     return Placement(frozenset(str(node.name) for node in integer if _has_weights(node)), values, readers)
@@ -102,7 +104,9 @@ def _is_done_by_rounding(node: ir.Node, storing: Storing) -> bool:
     return (low is None or params.low >= low) and (high is None or params.high <= high)
 
 
-def _integer_nodes(graph: ir.Graph, plan: QuantPlan, makers: Mapping[ir.Value, ir.Node]) -> set[ir.Node]:
+def _integer_nodes(
+    graph: ir.Graph, plan: QuantPlan, makers: Mapping[ir.Value, ir.Node], rounded: Collection[str]
+) -> set[ir.Node]:
     named = dict(plan.layers)
     made: dict[ir.Node, list[ir.Value]] = {}
     for value, maker in makers.items():
@@ -113,8 +117,9 @@ def _integer_nodes(graph: ir.Graph, plan: QuantPlan, makers: Mapping[ir.Value, i
         if wanted and _has_weights(node):
             found.add(node)
         elif _moves(node) or (wanted and _joins(node)):
-            uses = (use for value in made.get(node, ()) for use in value.uses())
-            if any(use.node in found and _takes(use.node, use.idx) for use in uses):
+            results = made.get(node, ())
+            read = any(use.node in found and _takes(use.node, use.idx) for value in results for use in value.uses())
+            if read or any(value.name in rounded for value in results):
                 found.add(node)
     return found
 

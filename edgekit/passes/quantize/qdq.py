@@ -19,8 +19,12 @@ __all__ = ["write_qdq"]
 _QUANTIZED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 
-def write_qdq(model: Model, placement: Placement) -> Model:
-    """A copy of `model` that rounds where `placement` says."""
+def write_qdq(model: Model, placement: Placement, *, top: int = 127) -> Model:
+    """A copy of `model` that rounds where `placement` says.
+
+    Args:
+        top: the greatest integer of weights.
+    """
     model = model.clone()
     graph = model.graph
     inputs = {}
@@ -34,7 +38,7 @@ def write_qdq(model: Model, placement: Placement) -> Model:
             round_value(graph, value, placement.values[name], placement.readers[name], np.uint8)
     for node, params in inputs.items():
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        scale = store_weights(graph, node, bias, params.scale)
+        scale = store_weights(graph, node, bias, params.scale, top)
         if bias is not None:
             _store_bias(graph, node, bias, np.asarray(scale * np.float32(params.scale), np.float32))
     for node in [node for node in graph if node.op_type in _QUANTIZED_UNASKED and node.name not in placement.layers]:

@@ -25,20 +25,21 @@ def is_stored_whole(weights: Array) -> bool:
     return bool(top) and bool(np.abs(weights / top - np.rint(weights / top)).max() < _OFF_GRID)
 
 
-def weight_scale(weights: Array, axis: int) -> Array:
-    """The largest |w| ÷ 127 of each channel, or of all weights where `is_stored_whole`.
+def weight_scale(weights: Array, axis: int, top: int = 127) -> Array:
+    """The largest |w| ÷ `top` of each channel, or of all weights where `is_stored_whole`.
 
     Args:
         weights: float32.
         axis: of the output channels.
+        top: the greatest integer.
 
     Returns:
         float32 of shape () or (channels,); 1 for channels of zeros.
     """
     if is_stored_whole(weights):
-        return np.asarray(np.abs(weights).max() / 127, np.float32)
+        return np.asarray(np.abs(weights).max() / top, np.float32)
     tops = np.abs(weights).max(axis=tuple(at for at in range(weights.ndim) if at != axis), initial=0.0)
-    return np.where(tops > 0, tops / 127, 1).astype(np.float32)
+    return np.where(tops > 0, tops / top, 1).astype(np.float32)
 
 
 def scale_for_bias(scale: Array, weights: Array, axis: int, bias: Array) -> Array:
