@@ -23,6 +23,9 @@ from edgekit.passes.quantize import Placement, measure_ranges, params_of_range, 
 
 __all__ = ["compile_model"]
 
+# The first that reads opset 24.
+_OLDEST = "onnxruntime 1.24"
+
 
 def compile_model(request: CompileRequest) -> Artifact:
     """Compile as `OnnxRuntimeBackend.compile` promises."""
@@ -47,6 +50,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         files=(path,),
         digest=digest_file(path),
         plan=plan,
+        min_runtime=_OLDEST,
         inputs=_static(source.inputs, request.batch),
         outputs=_static(source.outputs, request.batch),
     )
