@@ -1,6 +1,6 @@
 """int8 by edgekit against each ecosystem's own quantizer with its defaults, on the same runtime, as a markdown table.
 
-    python benchmarks/int8_peers.py
+    python benchmarks/int8_peers.py [BACKEND ...]
 
 The network is MobileNetV2 for 224 × 224 with random weights: latency does not depend on them. Both files run in the
 bench script, interleaved inference by inference on one thread; the ratio is that of the CPU medians.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ def main() -> None:
     peers: dict[str, tuple[str, Callable[[Path, Path, Path], Path]]] = {
         "openvino": ("NNCF", quantize_by_nncf),
         "tflite": ("TFLiteConverter", quantize_by_tensorflow),
+        "onnxruntime": ("quantize_static", quantize_by_onnxruntime),
     }
+    chosen = sys.argv[1:] or list(peers)
     print(
         "| runtime | peer | ours, bytes | peer, bytes | ours, ms | peer, ms | ratio of CPU medians | of wall minima |"
     )
@@ -41,7 +44,8 @@ def main() -> None:
         model = import_model(source, Path(folder, "model"))
         samples = save_samples(Path(folder, "samples.npz"))
         held = []
-        for backend, (peer, quantize) in peers.items():
+        for backend in chosen:
+            peer, quantize = peers[backend]
             ours = compile_int8(backend, model, samples, Path(folder, backend))
             theirs = quantize(source, samples, Path(folder, backend))
             held.append(compare(ours, theirs, peer))
@@ -107,6 +111,28 @@ def quantize_by_tensorflow(source: Path, samples: Path, folder: Path) -> Path:
     converter.representative_dataset = lambda: ([image[None]] for image in np.load(samples)["image"])
     (folder / "peer.tflite").write_bytes(converter.convert())
     return folder / "peer.tflite"
+
+
+def quantize_by_onnxruntime(source: Path, samples: Path, folder: Path) -> Path:
+    """Keras file → ONNX by Keras → `quant_pre_process` and `quantize_static` with their defaults."""
+    import keras
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._images = iter(np.load(samples)["image"])
+
+        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+            image = next(self._images, None)
+            return None if image is None else {"image": image[None]}
+
+    network = keras.models.load_model(source)
+    network(np.load(samples)["image"][:1])  # Keras exports only what has run
+    network.export(folder / "float.onnx", format="onnx", verbose=False)
+    quant_pre_process(folder / "float.onnx", folder / "prepared.onnx")
+    quantize_static(folder / "prepared.onnx", folder / "peer.onnx", Images())
+    return folder / "peer.onnx"
 
 
 def import_model(source: Path, folder: Path) -> Path:

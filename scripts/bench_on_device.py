@@ -891,7 +891,7 @@ def openvino_tensor(port: Any, name: str) -> Tensor:
 
 
 class OnnxRuntimeSession(Session):
-    """ONNX Runtime, on the CPU unless told. The account is its profile of one inference; it tells of no constants."""
+    """ONNX Runtime, on the CPU unless told. The account is its profile of one inference, and the file's constants."""
 
     def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         refuse_options(request, "ONNX Runtime", {"session.disable_quant_qdq"})
@@ -946,11 +946,120 @@ class OnnxRuntimeSession(Session):
         for event in events:
             details = event.get("args", {})
             if event.get("cat") == "Node" and "output_type_shape" in details:
-                types = [kind for output in details["output_type_shape"] for kind in output]
-                precision = {"float": "float32"}.get(types[0], types[0]) if types else "none"
                 provider = details.get("provider", "")
-                compute.add(details["op_name"], precision, delegate="" if provider in PLAIN else provider)
-        return {"storage": {}, "weights": {}, **compute.as_json()}
+                compute.add(details["op_name"], onnx_precision(details), delegate="" if provider in PLAIN else provider)
+        return {**onnx_constants(self._path), **compute.as_json()}
+
+
+ONNX_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+ONNX_UNPACKING = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose")
+# The element types of a TensorProto: names, and bits.
+ONNX_TYPES = {
+    1: ("float32", 32), 2: ("uint8", 8), 3: ("int8", 8), 4: ("uint16", 16), 5: ("int16", 16), 6: ("int32", 32),
+    7: ("int64", 64), 9: ("bool", 8), 10: ("float16", 16), 11: ("float64", 64), 12: ("uint32", 32), 13: ("uint64", 64),
+    16: ("bfloat16", 16), 21: ("uint4", 4), 22: ("int4", 4),
+}  # fmt: skip
+
+
+def onnx_precision(details: dict[str, Any]) -> str:
+    """The type a node of the profile computes in: its result's, or its data's where a product's weights are integers.
+
+    "float32×int8" is float data that meets integer weights.
+    """
+    kinds: list[list[str]] = [
+        [{"float": "float32"}.get(kind, kind) for value in details.get(key, ()) for kind in value]
+        for key in ("input_type_shape", "output_type_shape")
+    ]
+    given, made = kinds
+    if any(part in details["op_name"] for part in ("Conv", "Gemm", "MatMul")) and given:
+        weights = next((kind for kind in given[1:] if kind in ("int8", "uint8")), None)
+        return given[0] if weights in (None, given[0]) or given[0] in ("int8", "uint8") else given[0] + "×" + weights
+    return made[0] if made else "none"
+
+
+def onnx_constants(path: str) -> dict[str, dict[str, int]]:
+    """Bytes of a file's initializers by type: of all, and of the weights among them."""
+    with open(path, "rb") as stream:
+        model = protobuf(memoryview(stream.read()))
+    storage: dict[str, int] = {}
+    weights: dict[str, int] = {}
+    for graph in map(protobuf, model.get(7, ())):
+        nodes = [protobuf(node) for node in graph.get(1, ())]
+        weighted = onnx_weights([(text(node, 4), texts(node, 1), texts(node, 2)) for node in nodes])
+        for tensor in map(protobuf, graph.get(5, ())):
+            parts = ([part] if isinstance(part, int) else varints(part) for part in tensor.get(1, ()))
+            sizes = [size for part in parts for size in part]
+            name, bits = ONNX_TYPES.get(tensor[2][0], ("other", 0))
+            size = (int(np.prod(sizes, dtype=np.int64)) * bits + 7) // 8
+            for total in (storage, weights) if text(tensor, 8) in weighted else (storage,):
+                total[name] = total.get(name, 0) + size
+    return {"storage": storage, "weights": weights}
+
+
+def onnx_weights(nodes: Sequence[tuple[str, list[str], list[str]]]) -> set[str]:
+    """The values that convolutions and matrix products take for weights, and those that these are unpacked from.
+
+    Args:
+        nodes: operator, inputs and outputs of each.
+    """
+    sources = {outputs[0]: inputs[0] for op, inputs, outputs in nodes if op in ONNX_UNPACKING and inputs and outputs}
+    found = {inputs[1] for op, inputs, _ in nodes if op in ONNX_WEIGHTED and len(inputs) > 1}
+    todo = list(found)
+    while todo:
+        source = sources.get(todo.pop())
+        if source is not None and source not in found:
+            found.add(source)
+            todo.append(source)
+    return found
+
+
+def protobuf(message: memoryview) -> dict[int, list[Any]]:
+    """The fields of a protobuf message by number: whole numbers, and contents of texts and messages.
+
+    See protobuf.dev/programming-guides/encoding.
+    """
+    fields: dict[int, list[Any]] = {}
+    at = 0
+    while at < len(message):
+        key, at = varint(message, at)
+        content = fields.setdefault(key >> 3, [])
+        if key & 7 == 0:
+            number, at = varint(message, at)
+            content.append(number)
+        else:
+            size, at = (8, at) if key & 7 == 1 else (4, at) if key & 7 == 5 else varint(message, at)
+            content.append(message[at : at + size])
+            at += size
+    return fields
+
+
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The whole number at a place, seven bits a byte, and the place behind it."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def varints(message: memoryview) -> Iterator[int]:
+    """Whole numbers that are packed one behind the other."""
+    at = 0
+    while at < len(message):
+        value, at = varint(message, at)
+        yield value
+
+
+def texts(fields: dict[int, list[Any]], number: int) -> list[str]:
+    """The texts in a field."""
+    return [bytes(content).decode(errors="replace") for content in fields.get(number, ())]
+
+
+def text(fields: dict[int, list[Any]], number: int) -> str:
+    """The text in a field, or nothing."""
+    return "".join(texts(fields, number)[-1:])
 
 
 def onnx_tensor(value: Any) -> Tensor:

@@ -19,7 +19,7 @@ import edgekit
 
 CHECKOUT = Path(edgekit.__file__).resolve().parent.parent
 TARGETS = {file.name for file in (CHECKOUT / "targets").glob("*.toml")}
-EXTRAS = {"tensorflow", "tflite", "openvino", "all", "dev"}
+EXTRAS = {"tensorflow", "tflite", "openvino", "onnxruntime", "all", "dev"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def test_the_zoo_comes_along_with_its_data(installed: Installed, model: str) -> 
 
 def test_the_back_ends_are_found_by_entry_point(installed: Installed) -> None:
     code = "from edgekit.backends.base import backend_names; print(*backend_names())"
-    assert installed.run("python", "-c", code).split() == ["openvino", "tflite"]
+    assert installed.run("python", "-c", code).split() == ["onnxruntime", "openvino", "tflite"]
 
 
 def test_the_metadata_names_version_extras_and_licence(installed: Installed) -> None:

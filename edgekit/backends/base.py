@@ -37,6 +37,7 @@ class CompileRequest:
         labels: class names, or empty.
         preprocess: written into the artifact's own metadata where its format has a place for it.
         options: what the target file gives this back end.
+        saturates: whether the target's CPU may cut off sums of int8 products: see `edgekit.backends.saturation`.
         seed: seed of everything random.
         workdir: an empty folder for the artifact's files.
     """
@@ -51,6 +52,7 @@ class CompileRequest:
     labels: tuple[str, ...] = ()
     preprocess: Preprocess = field(default_factory=Preprocess)
     options: tuple[tuple[str, str], ...] = ()
+    saturates: bool = True
     seed: int = 0
 
 

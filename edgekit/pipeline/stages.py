@@ -313,6 +313,7 @@ def compile_plan(
     io: str,
     preprocess: Preprocess,
     options: Mapping[str, str],
+    saturates: bool,
     seed: int,
 ) -> Artifact:
     """Compile the model with `plan`; float first, then what is made from the float artifact."""
@@ -323,6 +324,7 @@ def compile_plan(
         "labels": labels,
         "preprocess": preprocess,
         "options": tuple(sorted(options.items())),
+        "saturates": saturates,
         "seed": seed,
     }
     inputs = {

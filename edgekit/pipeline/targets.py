@@ -20,6 +20,10 @@ from edgekit.devices.opening import open_device
 __all__ = ["Here", "Target", "is_here", "list_targets", "load_target", "speaks_for"]
 
 
+# CPU features of x86 with which sums of int8 products are exact.
+_EXACT_INT8 = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
+
+
 class Here(BaseModel):
     """What a machine of the right architecture must show, to be the target itself; an empty table asks nothing more.
 
@@ -90,6 +94,11 @@ class Target(BaseModel):
         except UsageError as error:
             raise ValueError(error.cause) from error
         return uri
+
+    @property
+    def saturates(self) -> bool:
+        """Whether its CPU may cut off sums of int8 products: see `edgekit.backends.saturation`."""
+        return self.architecture == "x86_64" and not _EXACT_INT8 & set(self.features)
 
     @property
     def digest(self) -> str:

@@ -303,6 +303,7 @@ class TargetJob:
             io=io,
             preprocess=job.recipe.data.preprocess,
             options=self.options,
+            saturates=self.target.saturates,
             seed=job.recipe.run.seed,
         )
 

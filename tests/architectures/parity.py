@@ -1,4 +1,4 @@
-"""A network taken through import, fusion and both back ends, in float: how far it is from its own framework then."""
+"""A network taken through import, fusion and the back ends, in float: how far it is from its own framework then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Built:
-    """A network on both back ends.
+    """A network on all back ends.
 
     Attributes:
         off: back end → the largest relative difference of an output from the answers of the network's own framework.
@@ -46,7 +46,7 @@ def build(source: Path, folder: Path) -> Built:
     with np.load(source.with_suffix(".npz")) as stored:
         feeds = {spec.name: stored[f"input:{place}"] for place, spec in enumerate(model.inputs)}
         wanted = {spec.name: stored[f"output:{place}"] for place, spec in enumerate(model.outputs)}
-    artifacts = {name: _compile(name, path, folder / name) for name in ("tflite", "openvino")}
+    artifacts = {name: _compile(name, path, folder / name) for name in ("tflite", "openvino", "onnxruntime")}
     return Built(
         off={name: max_relative(_run(name, artifact, model, feeds), wanted) for name, artifact in artifacts.items()},
         operators=_operators(artifacts["tflite"]),

@@ -12,78 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
-from onnx.numpy_helper import from_array
+from onnx.helper import make_node
 
 from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.backends.openvino import OpenVINOBackend
 from edgekit.core.errors import InvalidInputError, MissingToolError, UnsupportedOpError, UsageError
-from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan, from_json
+from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan
 from edgekit.devices.bench import measure
-from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model
+from edgekit.ir.model import BATCH, Model
 from edgekit.ir.run import max_relative, run
-from edgekit.pipeline.child import call
+from tests.backends.networks import answers, compile_in_child, samples, save, save_small, sqnr
 
-Array = np.ndarray[Any, Any]
 Compile = Callable[..., Artifact]
 
 FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], weights: dict[str, Array]) -> Path:
-    """Write a Model of `nodes`; what no node reads is an output."""
-    read = {name for node in nodes for name in node.input}
-    outputs = [name for node in nodes for name in node.output if name not in read]
-    graph = make_graph(
-        nodes,
-        "small",
-        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
-        [from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.save(onnx.shape_inference.infer_shapes(proto), path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two inputs, a residual, a depthwise layer whose weights are mostly too small for float16, and two outputs."""
-    rng = np.random.default_rng(0)
-    tiny = np.where(rng.random((16, 1, 3, 3)) < 0.8, 1e-9, rng.normal(size=(16, 1, 3, 3), scale=0.3))
-    weights = {
-        "stem.weight": rng.normal(size=(16, 3, 3, 3), scale=0.3),
-        "stem.bias": rng.normal(size=16),
-        "depth.weight": tiny,
-        "point.weight": rng.normal(size=(32, 16, 1, 1), scale=0.3),
-        "head.weight": rng.normal(size=(32 * 36, 5), scale=0.05),
-        "head.bias": rng.normal(size=5),
-    }
-    nodes = [
-        make_node("Conv", ["image", "stem.weight", "stem.bias"], ["c"], "stem", pads=[1] * 4, strides=[2, 2]),
-        make_node("Relu", ["c"], ["r"], "stem/relu"),
-        make_node("Conv", ["r", "depth.weight"], ["d"], "depth", pads=[1] * 4, group=16),
-        make_node("Add", ["d", "r"], ["residual_out"], "residual"),
-        make_node("Mul", ["residual_out", "gain"], ["g"], "gain_layer"),
-        make_node("Conv", ["g", "point.weight"], ["p"], "point"),
-        make_node("Relu", ["p"], ["features"], "point/relu"),
-        make_node("Flatten", ["features"], ["f"], "flatten"),
-        make_node("Gemm", ["f", "head.weight", "head.bias"], ["logits"], "head"),
-        make_node("Softmax", ["logits"], ["z_scores"], "scores"),
-        make_node("Neg", ["residual_out"], ["a_map"], "map"),
-    ]
-    inputs = {"image": [BATCH, 3, 12, 12], "gain": [BATCH, 16, 1, 1]}
-    return save(tmp_path_factory.mktemp("model") / "model.onnx", nodes, inputs, weights)
-
-
-def samples(count: int, seed: int = 1) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    return {
-        "image": rng.normal(size=(count, 3, 12, 12)).astype(np.float32),
-        "gain": rng.uniform(0.5, 1.5, size=(count, 16, 1, 1)).astype(np.float32),
-    }
+    return save_small(tmp_path_factory.mktemp("model") / "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -105,38 +53,10 @@ def compiled(source: Path, calibration: Path, tmp_path_factory: pytest.TempPathF
             request = replace(
                 CompileRequest(source, plan, baseline, calibration, tmp_path_factory.mktemp("out")), **changes
             )
-            made[key] = compile_in_child(request)
+            made[key] = compile_in_child("openvino", request)
         return made[key]
 
     return compile_once
-
-
-def compile_in_child(request: CompileRequest) -> Artifact:
-    answer = call(
-        "edgekit.pipeline.native:compile_artifact",
-        {"backend": "openvino", "request": request},
-        what="compiling",
-        blame="the test",
-    )
-    files = tuple(request.workdir / name for name in answer["files"])
-    artifact: Artifact = from_json(Artifact, {**answer, "files": files})
-    return artifact
-
-
-def answers(artifact: Artifact, feeds: dict[str, Array], folder: Path) -> dict[str, Array]:
-    np.savez(folder / "inputs.npz", **feeds)  # type: ignore[arg-type]
-    measure(
-        artifact.path,
-        options=artifact.runtime_options,
-        inputs=folder / "inputs.npz",
-        outputs=folder / "outputs.npz",
-        timing=False,
-    )
-    return dict(np.load(folder / "outputs.npz"))
-
-
-def sqnr(reference: Array, value: Array) -> float:
-    return float(10 * np.log10(np.sum(reference**2) / np.sum((reference - value) ** 2)))
 
 
 def test_the_entry_point_leads_to_the_back_end() -> None:
@@ -191,7 +111,7 @@ def test_two_processes_write_the_same_bytes(
 ) -> None:
     first = compiled(plan)
     baseline = None if plan == FP32 else compiled(FP32)
-    again = compile_in_child(CompileRequest(source, plan, baseline, calibration, tmp_path))
+    again = compile_in_child("openvino", CompileRequest(source, plan, baseline, calibration, tmp_path))
     assert [file.read_bytes() for file in again.files] == [file.read_bytes() for file in first.files]
     assert again.digest == first.digest
 
@@ -250,8 +170,8 @@ def test_int8_products_that_are_scaled_by_channel_keep_away_from_the_kernel_that
     folders = [tmp_path / "fp32", tmp_path / "int8"]
     for folder in folders:
         folder.mkdir()
-    float32 = compile_in_child(CompileRequest(source, FP32, None, None, folders[0]))
-    int8 = compile_in_child(CompileRequest(source, INT8, float32, tmp_path / "calibration.npz", folders[1]))
+    float32 = compile_in_child("openvino", CompileRequest(source, FP32, None, None, folders[0]))
+    int8 = compile_in_child("openvino", CompileRequest(source, INT8, float32, tmp_path / "calibration.npz", folders[1]))
     given = answers(int8, feeds, tmp_path)
     assert sqnr(run(Model.load(source), feeds)[value], given[value]) >= 15
 
@@ -267,8 +187,8 @@ def test_nothing_reports_home(source: Path, calibration: Path, tmp_path: Path, m
     folders = [tmp_path / "fp32", tmp_path / "int8"]
     for folder in folders:
         folder.mkdir()
-    float32 = compile_in_child(CompileRequest(source, FP32, None, None, folders[0]))
-    compile_in_child(CompileRequest(source, INT8, float32, calibration, folders[1]))
+    float32 = compile_in_child("openvino", CompileRequest(source, FP32, None, None, folders[0]))
+    compile_in_child("openvino", CompileRequest(source, INT8, float32, calibration, folders[1]))
     measure(float32.path, timing=False)
     assert not (tmp_path / "touched").exists()
 
@@ -295,13 +215,13 @@ def test_int8_without_samples_a_layer_that_is_not_there_and_missing_inputs_are_t
 ) -> None:
     request = CompileRequest(source, INT8, compiled(FP32), None, tmp_path)
     with pytest.raises(InvalidInputError, match="needs calibration samples"):
-        compile_in_child(request)
+        compile_in_child("openvino", request)
     absent = QuantPlan(Precision.INT8, (("nowhere", Precision.FP32),))
     with pytest.raises(InvalidInputError, match="hasn't got: nowhere"):
-        compile_in_child(replace(request, plan=absent, calibration=calibration))
+        compile_in_child("openvino", replace(request, plan=absent, calibration=calibration))
     np.savez(tmp_path / "half.npz", image=samples(4)["image"])
     with pytest.raises(InvalidInputError, match="lack the input gain"):
-        compile_in_child(replace(request, calibration=tmp_path / "half.npz"))
+        compile_in_child("openvino", replace(request, calibration=tmp_path / "half.npz"))
 
 
 def test_an_op_that_openvino_has_not_is_named_before_anything_is_converted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was int8 before it came is int8 again: for LiteRT with the very same numbers, for OpenVINO in effect."""
+"""What was int8 is int8 again: for LiteRT and ONNX Runtime with the very same numbers, for OpenVINO in effect."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.backends.base import CompileRequest
+from edgekit.backends.onnxruntime import OnnxRuntimeBackend
 from edgekit.backends.openvino import OpenVINOBackend
 from edgekit.backends.tflite import TFLiteBackend
 from edgekit.backends.tflite.calibrate import Ranges
@@ -19,13 +20,14 @@ from edgekit.devices.bench import measure
 from edgekit.formats.importer import import_model
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import Model
+from edgekit.ir.quantization import recorded_params
 from edgekit.ir.run import run
 from edgekit.lowering import scope_names
 from edgekit.passes.fuse.stage import fuse_model
 from tests.formats.quantized_files import write_tflite
 
 Array = np.ndarray[Any, Any]
-Backend = TFLiteBackend | OpenVINOBackend
+Backend = TFLiteBackend | OpenVINOBackend | OnnxRuntimeBackend
 FP32, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.INT8)
 _TYPES = {0: np.float32, 2: np.int32, 9: np.int8}
 
@@ -49,13 +51,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(path, fused / "model.onnx", folder / "reference.onnx")
 
 
-def compiled(backend: Backend, source: Source, folder: Path, io: str = "float32") -> Artifact:
+def compiled(
+    backend: Backend, source: Source, folder: Path, io: str = "float32", *, saturates: bool = True
+) -> Artifact:
     """The int8 artifact; no calibration data is at hand."""
     homes = [folder / name for name in ("float", "int8")]
     for home in homes:
         home.mkdir()
     request = CompileRequest(source.model, FP32, None, None, homes[0])
-    return backend.compile(CompileRequest(source.model, INT8, backend.compile(request), None, homes[1], io=io))
+    baseline = backend.compile(request)
+    return backend.compile(CompileRequest(source.model, INT8, baseline, None, homes[1], io=io, saturates=saturates))
 
 
 def layers(path: Path) -> list[tuple[str, list[tuple[float, int]], list[Array]]]:
@@ -117,7 +122,9 @@ def test_every_tensor_of_the_float_file_has_a_recorded_range(source: Source, tmp
     assert all(each["min"] < each["max"] for each in ranges.values())
 
 
-@pytest.mark.parametrize("backend", [TFLiteBackend(), OpenVINOBackend()], ids=lambda backend: str(backend.name))
+@pytest.mark.parametrize(
+    "backend", [TFLiteBackend(), OpenVINOBackend(), OnnxRuntimeBackend()], ids=lambda backend: str(backend.name)
+)
 def test_the_runtimes_own_account_is_int8(backend: Backend, source: Source, tmp_path: Path) -> None:
     artifact = compiled(backend, source, tmp_path)
     samples, answers = tmp_path / "samples.npz", tmp_path / "answers.npz"
@@ -137,8 +144,30 @@ def test_the_runtimes_own_account_is_int8(backend: Backend, source: Source, tmp_
     assert (found.argmax(1) == truth.argmax(1)).mean() >= 0.95
 
 
-def test_openvino_keeps_the_first_convolution_in_float(source: Source, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [OpenVINOBackend(), OnnxRuntimeBackend()], ids=lambda backend: str(backend.name))
+def test_the_first_convolution_stays_in_float_on_x86(backend: Backend, source: Source, tmp_path: Path) -> None:
     """CPUs without VNNI would cut off its sums: the plan says so, and nothing else is excepted."""
-    plan = compiled(OpenVINOBackend(), source, tmp_path).plan
+    plan = compiled(backend, source, tmp_path).plan
     convolutions = [node.name for node in Model.load(source.model).graph if node.op_type == "Conv"]
     assert plan == QuantPlan(Precision.INT8, ((convolutions[0] or "", Precision.FP32),))
+
+
+def test_an_onnx_file_has_the_sources_scales_and_integers(source: Source, tmp_path: Path) -> None:
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    proto = onnx.load(compiled(OnnxRuntimeBackend(), source, tmp_path, saturates=False).path)
+    held = {tensor.name: to_array(tensor) for tensor in proto.graph.initializer}
+    rounding = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    after = {(float(held[node.input[1]]), int(held[node.input[2]]) - 128) for node in rounding}
+    recorded = {
+        (float(np.float32(each.scale)), each.zero_point) for each in recorded_params(Model.load(source.model)).values()
+    }
+    assert after <= recorded
+    weights = [
+        constant for _, _, constants in layers(source.path) for constant in constants if constant.dtype == np.int8
+    ]
+    ours = [value for value in held.values() if value.dtype == np.int8 and value.ndim > 1]
+    assert sorted(np.sort(each, axis=None).tobytes() for each in ours) == sorted(
+        np.sort(each, axis=None).tobytes() for each in weights if each.size > 1
+    )

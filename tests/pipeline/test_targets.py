@@ -47,6 +47,18 @@ def test_a_raspberry_pi_is_what_its_maker_says(name: str, cpu: str, clock_mhz: i
     assert ("asimddp" in target.features) is dot_products
 
 
+@pytest.mark.parametrize(
+    ("target", "saturates"),
+    [
+        (load_target("intel-cpu"), True),
+        (load_target("intel-cpu").model_copy(update={"features": ("avx2", "avx_vnni")}), False),
+        (load_target("arm64-linux"), False),
+    ],
+)
+def test_only_an_x86_without_vnni_cuts_off_sums_of_products(target: Target, saturates: bool) -> None:
+    assert target.saturates is saturates
+
+
 def test_a_target_file_of_ones_own_is_taken_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my-board.toml").write_text(BOARD)
     monkeypatch.chdir(tmp_path)

@@ -136,6 +136,23 @@ def test_onnxruntime_runs_a_quantized_network_as_it_is_written(tmp_path: Path) -
     assert (process.returncode, document["error"]["error"]) == (2, "UsageError")
 
 
+def test_onnxruntime_tells_what_an_onnx_file_stores_and_which_products_are_of_integers(tmp_path: Path) -> None:
+    model = quantized_product(tmp_path / "qdq.onnx")
+    stated = {
+        name: bench(f"{model}{options}", "--no-timing")[0]["artifacts"][0]["account"]
+        for name, options in (("integer", ""), ("float", "?session.disable_quant_qdq=1"))
+    }
+    for account in stated.values():
+        assert account["storage"] == {"float32": 4, "int8": 1 + 8 * 4}
+        assert account["weights"] == {"int8": 8 * 4}
+    products = {
+        name: {entry["precision"] for entry in account["compute"] if "MatMul" in entry["op"]}
+        for name, account in stated.items()
+    }
+    assert products["integer"] <= {"int8", "uint8"}
+    assert products["float"] == {"float32"}
+
+
 def quantized_product(path: Path) -> Path:
     """X · W, both by way of int8."""
     integers = {"z": np.array(0, np.int8), "w": np.ones((8, 4), np.int8)}

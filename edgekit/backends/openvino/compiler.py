@@ -11,8 +11,9 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.openvino.ir_file import write
 from edgekit.backends.openvino.quantize import quantize
 from edgekit.backends.openvino.quiet import import_openvino, silence
-from edgekit.backends.openvino.recorded import plan_of, quantized_form
+from edgekit.backends.openvino.recorded import quantized_form
 from edgekit.backends.openvino.support import unsupported_ops
+from edgekit.backends.saturation import spare_first_layers
 from edgekit.core.digest import digest_files
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
@@ -35,7 +36,7 @@ def compile_model(request: CompileRequest) -> Artifact:
     with silence():
         plan = request.plan
         if plan.default is Precision.INT8 and recorded_params(source):
-            plan = plan_of(plan, source)
+            plan = spare_first_layers(plan, source)
             model = _convert(request, quantized_form(source, plan), source)
         else:
             model = _float_model(request, source)

@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import REARRANGING, QuantParams
-from edgekit.passes.fuse.rewiring import constant, new_constant, unique_node_name
-from edgekit.passes.quantize.weights import weight_scale
+from edgekit.passes.fuse.rewiring import Array, constant, new_constant, unique_node_name
+from edgekit.passes.quantize.weights import scale_for_bias, weight_scale
 
-__all__ = ["insert_qdq"]
+__all__ = ["insert_qdq", "new_node", "round_value", "store_weights"]
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -30,36 +30,51 @@ def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection
     model = model.clone()
     graph = model.graph
     for node in [node for node in graph if node.op_type in _LINEAR and node.name not in keep]:
-        _store_weights(graph, node)
+        store_weights(graph, node)
     for value in [*graph.inputs, *(value for node in graph for value in node.outputs)]:
         found = params.get(value.name or "")
-        if found is not None and not _is_rounded_before(value, params):
-            _round(graph, value, found, keep)
+        readers = frozenset(str(use.node.name) for use in value.uses() if use.node.name not in keep)
+        if found is not None and readers and not _is_rounded_before(value, params):
+            round_value(graph, value, found, readers, np.int8)
     return model
 
 
-def _store_weights(graph: ir.Graph, node: ir.Node) -> None:
-    """int8 and a DequantizeLinear in place of the float weights of a linear layer."""
+def store_weights(
+    graph: ir.Graph, node: ir.Node, bias: Array | None = None, step: float = 1.0, top: int = 127
+) -> Array:
+    """int8 and a DequantizeLinear in place of the float weights of a linear layer; nothing where they are none.
+
+    Args:
+        bias: to be stored in int32, with the scale of the weights × `step`.
+        step: the scale of the layer's input.
+        top: the greatest integer.
+
+    Returns:
+        The scale of the weights.
+    """
     value = node.inputs[1]
     weights = constant(value)
     if value is None or weights is None or weights.dtype != np.float32 or weights.ndim < 2:
-        return
+        return np.ones((), np.float32)
     axis = _channel_axis(node, weights.ndim)
-    scale = weight_scale(weights, axis)
+    scale = weight_scale(weights, axis, top)
+    if bias is not None:
+        scale = scale_for_bias(scale, weights, axis, bias / step)
     wide = scale.reshape([-1 if scale.ndim and at == axis else 1 for at in range(weights.ndim)])
-    stored = np.clip(np.rint(weights / wide), -127, 127).astype(np.int8)
+    stored = np.clip(np.rint(weights / wide), -top, top).astype(np.int8)
     name = f"{node.name}/weights"
     inputs = [
         new_constant(graph, f"{name}/int8", stored),
         new_constant(graph, f"{name}/scale", scale),
         new_constant(graph, f"{name}/zero_point", np.zeros(scale.shape, np.int8)),
     ]
-    restored = _node(graph, "DequantizeLinear", inputs, name, {"axis": axis} if scale.ndim else {})
+    restored = new_node(graph, "DequantizeLinear", inputs, name, {"axis": axis} if scale.ndim else {})
     restored.outputs[0].dtype, restored.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(weights.shape)
     graph.insert_before(node, restored)
     node.replace_input_with(1, restored.outputs[0])
     if not value.uses() and not value.is_graph_output():
         graph.initializers.pop(value.name or "")
+    return scale
 
 
 def _channel_axis(node: ir.Node, rank: int) -> int:
@@ -81,26 +96,51 @@ def _is_rounded_before(value: ir.Value, params: Mapping[str, QuantParams]) -> bo
     return params.get(node.inputs[0].name or "") == params[value.name or ""]
 
 
-def _round(graph: ir.Graph, value: ir.Value, params: QuantParams, keep: Collection[str]) -> None:
-    """Readers get the value by way of int8."""
-    readers = [use for use in value.uses() if use.node.name not in keep]
-    if not readers:
-        return
+def round_value(
+    graph: ir.Graph,
+    value: ir.Value,
+    params: QuantParams,
+    readers: Collection[str] | None,
+    kind: type[np.int8 | np.uint8],
+) -> None:
+    """Readers get a value by way of integers.
+
+    Args:
+        params: how it is stored; for uint8 its zero point moves by 128.
+        readers: the names of these nodes; None for all of them, and the network's outputs.
+        kind: the integers.
+    """
+    zero_point = params.zero_point + (128 if kind is np.uint8 else 0)
+    uses = [use for use in value.uses() if readers is None or use.node.name in readers]
     scale = new_constant(graph, f"{value.name}/scale", np.asarray(params.scale, np.float32))
-    zero = new_constant(graph, f"{value.name}/zero_point", np.asarray(params.zero_point, np.int8))
-    quantize = _node(graph, "QuantizeLinear", [value, scale, zero], f"{value.name}/QuantizeLinear", {})
-    restore = _node(graph, "DequantizeLinear", [quantize.outputs[0], scale, zero], f"{value.name}/DequantizeLinear", {})
-    quantize.outputs[0].dtype, quantize.outputs[0].shape = ir.DataType.INT8, value.shape
-    restore.outputs[0].dtype, restore.outputs[0].shape = ir.DataType.FLOAT, value.shape
-    for use in readers:
-        use.node.replace_input_with(use.idx, restore.outputs[0])
+    zero = new_constant(graph, f"{value.name}/zero_point", np.asarray(zero_point, kind))
+    quantize = new_node(graph, "QuantizeLinear", [value, scale, zero], f"{value.name}/QuantizeLinear", {})
+    stored = quantize.outputs[0]
+    restore = new_node(graph, "DequantizeLinear", [stored, scale, zero], f"{value.name}/DequantizeLinear", {})
+    restored = restore.outputs[0]
+    stored.dtype, stored.shape = ir.DataType.from_numpy(np.dtype(kind)), value.shape
+    restored.dtype, restored.shape = ir.DataType.FLOAT, value.shape
+    for use in uses:
+        use.node.replace_input_with(use.idx, restored)
+    if readers is None and value.is_graph_output():
+        _take_the_place(graph, restored, value)
     if (producer := value.producer()) is not None:
         graph.insert_after(producer, [quantize, restore])
     else:
         graph.insert_before(graph[0], [quantize, restore])
 
 
-def _node(graph: ir.Graph, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int]) -> ir.Node:
+def _take_the_place(graph: ir.Graph, restored: ir.Value, value: ir.Value) -> None:
+    """The restored value is the output, under its name."""
+    restored.metadata_props.update(value.metadata_props)
+    for place, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[place] = restored
+    value.name, restored.name = f"{value.name}/computed", value.name
+
+
+def new_node(graph: ir.Graph, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int]) -> ir.Node:
+    """A node called `name` with an output called after it; it stands nowhere yet."""
     node = ir.node(op, inputs, attributes, name=unique_node_name(graph, name))
     node.outputs[0].name = f"{name}:0"
     return node

@@ -1,0 +1,117 @@
+"""Model → .onnx: as it is for fp32, with QuantizeLinear and DequantizeLinear for int8."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.onnxruntime.onnx_file import write
+from edgekit.backends.onnxruntime.proof import is_heavy
+from edgekit.backends.onnxruntime.realised import check_realised
+from edgekit.backends.saturation import HALF_RANGE, spare_first_layers
+from edgekit.core.digest import digest_file
+from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_json
+from edgekit.ir.model import Model
+from edgekit.ir.quantization import QuantParams, recorded_params
+from edgekit.ir.run import Arrays
+from edgekit.passes.quantize import Placement, measure_ranges, params_of_range, place, write_qdq
+
+__all__ = ["compile_model"]
+
+# The first that reads opset 24.
+_OLDEST = "onnxruntime 1.24"
+
+
+def compile_model(request: CompileRequest) -> Artifact:
+    """Compile as `OnnxRuntimeBackend.compile` promises."""
+    source = Model.load(request.model)
+    _check(request, source)
+    plan, model = request.plan, source
+    integers = Precision.INT8 in {plan.default, *(precision for _, precision in plan.layers)}
+    if integers:
+        recorded = recorded_params(source)
+        if recorded and request.saturates:
+            plan = spare_first_layers(plan, source)
+        placement = _placement(request, source, plan, recorded)
+        top = HALF_RANGE if request.saturates and not recorded else 127
+        plan, model = _realised(plan, source, placement), write_qdq(source, placement, top=top)
+    path = request.workdir / "model.onnx"
+    notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}
+    write(model, path, batch=request.batch, notes=notes)
+    if integers:
+        check_realised(path, plan, placement.layers)
+    return Artifact(
+        backend="onnxruntime",
+        files=(path,),
+        digest=digest_file(path),
+        plan=plan,
+        min_runtime=_OLDEST,
+        inputs=_static(source.inputs, request.batch),
+        outputs=_static(source.outputs, request.batch),
+    )
+
+
+def _check(request: CompileRequest, source: Model) -> None:
+    if request.io != "float32":
+        raise UsageError(
+            f"an ONNX model takes and gives float32, not {request.io}",
+            blame="your --io",
+            remedy="Leave --io out for this back end; the model quantizes its inputs itself.",
+        )
+    wanted = {request.plan.default, *(precision for _, precision in request.plan.layers)}
+    if strange := wanted - {Precision.INT8, Precision.FP32}:
+        raise UsageError(
+            f"ONNX Runtime's CPU kernels have no {', '.join(sorted(strange))}",
+            blame="your recipe",
+            remedy="Use int8 and fp32.",
+        )
+    absent = {layer for layer, _ in request.plan.layers} - {node.name for node in source.graph}
+    if absent:
+        raise InvalidInputError(
+            f"the precision plan names layers that the model hasn't got: {', '.join(sorted(absent))}",
+            blame="your recipe",
+            remedy="Take the layers' names from: edgekit inspect MODEL",
+        )
+
+
+def _placement(
+    request: CompileRequest, source: Model, plan: QuantPlan, recorded: Mapping[str, QuantParams]
+) -> Placement:
+    """Where to round: as the source recorded it, and elsewhere for the ranges of the calibration samples."""
+    ranges = measure_ranges(source, _samples(request.calibration)) if request.calibration else {}
+
+    def storing(name: str) -> QuantParams:
+        if name in recorded:
+            return recorded[name]
+        if name not in ranges:
+            raise InvalidInputError(
+                "int8 needs calibration samples, and there are none",
+                blame="your command",
+                remedy="Give data with --data, or synthetic calibration with --no-data.",
+            )
+        return params_of_range(ranges[name])
+
+    return place(source, plan, storing, rounded=recorded)
+
+
+def _samples(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _realised(plan: QuantPlan, source: Model, placement: Placement) -> QuantPlan:
+    """The plan, with the layers named that stay float because there is no int8 for them."""
+    if plan.default is not Precision.INT8:
+        return plan
+    named = {layer for layer, _ in plan.layers}
+    left = [str(node.name) for node in source.graph if is_heavy(node.op_type) and node.name not in placement.layers]
+    return QuantPlan(plan.default, (*plan.layers, *((name, Precision.FP32) for name in left if name not in named)))
+
+
+def _static(specs: tuple[TensorSpec, ...], batch: int) -> tuple[TensorSpec, ...]:
+    return tuple(dataclasses.replace(spec, shape=spec.with_batch(batch)) for spec in specs)

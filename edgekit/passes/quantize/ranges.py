@@ -1,0 +1,102 @@
+"""What range of numbers each value of a network takes over the calibration samples, and int8 parameters for a range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.core.errors import InvalidInputError
+from edgekit.ir.model import Model
+from edgekit.ir.quantization import QuantParams
+from edgekit.ir.run import batches, open_session
+
+__all__ = ["Range", "measure_ranges", "params_of_range"]
+
+# All values of a network are in memory at once.
+_SAMPLES_AT_ONCE = 8
+_STEPS = 255
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the greatest number of a value."""
+
+    low: float
+    high: float
+
+    def joined(self, other: Range) -> Range:
+        """The range that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+def measure_ranges(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Range]:
+    """The range of each float value, by its name: of the inputs and of whatever a node computes.
+
+    Args:
+        model: a float network; it is not changed.
+        samples: one array an input name, samples first, as `edgekit.ir.run.run` takes them.
+
+    Raises:
+        InvalidInputError: an input has no samples, or a value is infinite or undefined.
+    """
+    _check_samples(model, samples)
+    probed = model.clone()
+    outputs = probed.graph.outputs
+    shown = {value.name for value in outputs}
+    outputs.extend(value for value in _float_values(probed.graph) if value.name not in shown)
+    session = open_session(ir.to_proto(probed.proto).SerializeToString())
+    names = [value.name or "" for value in _float_values(probed.graph)]
+    ranges = {spec.name: _range(spec.name, samples[spec.name]) for spec in model.inputs if spec.dtype == "float32"}
+    shapes = {spec.name: spec.shape for spec in session.get_inputs()}
+    for part in batches(shapes, samples, _SAMPLES_AT_ONCE):
+        for name, content in zip(names, session.run(names, part), strict=True):
+            found = _range(name, content)
+            ranges[name] = ranges[name].joined(found) if name in ranges else found
+    return ranges
+
+
+def params_of_range(values: Range) -> QuantParams:
+    """How to store a value that takes these numbers in int8: asymmetric, with an integer for 0.
+
+    The step is rounded down where it is not exact, so that nothing that can be stored lies beyond a range from 0: a
+    runtime may then leave out the ReLU or the clip in front.
+    """
+    low, high = min(values.low, 0.0), max(values.high, 0.0)
+    if low == high:
+        return QuantParams(1.0, -128)
+    step = np.float32((high - low) / _STEPS)
+    if float(step) * _STEPS > high - low:
+        step = np.nextafter(step, np.float32(0))
+    step = max(step, np.finfo(np.float32).tiny)
+    return QuantParams(float(step), int(np.clip(round(-128 - low / float(step)), -128, 127)))
+
+
+def _check_samples(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    for spec in model.inputs:
+        found = samples[spec.name].shape if spec.name in samples else None
+        if not found or not found[0] or found[1:] != spec.sample_shape:
+            raise InvalidInputError(
+                f"the calibration data has {found or 'nothing'} for input {spec.name!r}, which takes {spec.shape}",
+                blame="your data",
+                remedy="Give one array for each input of the model, samples first: edgekit inspect MODEL lists them.",
+            )
+
+
+def _float_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """What the nodes compute, in float."""
+    return (value for node in graph for value in node.outputs if value.name and value.dtype is ir.DataType.FLOAT)
+
+
+def _range(name: str, content: np.ndarray[Any, Any]) -> Range:
+    low, high = (float(content.min()), float(content.max())) if content.size else (0.0, 0.0)
+    if not np.isfinite([low, high]).all():
+        raise InvalidInputError(
+            f"the value {name!r} is infinite or undefined on the calibration samples",
+            blame="your model or your data",
+            remedy="Look for NaN and huge values in both; preprocessing must be the one of the training.",
+        )
+    return Range(low, high)
