@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgekit.devices.fleet import Board, Outcome, gather_boards, run_fleet
 from edgekit.devices.opening import open_device
 from edgekit.pipeline.boards import Asked, Boards
 from edgekit.pipeline.choose import choose
+from edgekit.pipeline.equalise import equalised
 from edgekit.pipeline.findings import Showing, Trial
 from edgekit.pipeline.folder import write_target
 from edgekit.pipeline.job import Job
@@ -97,6 +98,7 @@ def build(
     )
     job = Job(store, parsed, seen.original, seen.fused, data)
     check_baseline(job)
+    job = replace(job, fused=equalised(job, seen.fused))
     reports = [
         failed(target.name, backend.name, refusal)
         if (refusal := seen.refusal(target.name))

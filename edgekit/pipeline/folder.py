@@ -119,6 +119,7 @@ def _manifest(
         "pruned": _repeatable(report.pruned),
         "thinned": _repeatable(report.thinned),
         "recovered": [_repeatable(curve) for curve in report.recovered],
+        "equalised": target.filled.report.get("equalised", 0),
         "fusion": to_json(target.filled.report.get("passes", [])),
         # Without the machine that ran: another one of the same instruction set repeats them.
         "metrics": [{key: value for key, value in to_json(each).items() if key != "where"} for each in report.metrics],

@@ -7,7 +7,9 @@ from typing import Any
 
 from edgekit.core.types import from_json
 
-__all__ = ["compile_artifact", "fuse_model", "import_model", "prune_model", "recover_model", "thin_model"]
+__all__ = [
+    "compile_artifact", "equalise_model", "fuse_model", "import_model", "prune_model", "recover_model", "thin_model",
+]  # fmt: skip
 
 
 def import_model(
@@ -33,6 +35,14 @@ def fuse_model(source: str, out: str, seed: int) -> dict[str, Any]:
     from edgekit.passes.fuse.stage import fuse_model as run
 
     report = run(source=source, out=out, seed=seed)
+    return {**report, **_describe(Path(out, "model.onnx"))}
+
+
+def equalise_model(source: str, out: str, samples: str, seed: int) -> dict[str, Any]:
+    """Equalise, and describe the result."""
+    from edgekit.passes.equalise.stage import equalise_model as run
+
+    report = run(source, out, samples, seed)
     return {**report, **_describe(Path(out, "model.onnx"))}
 
 

@@ -22,8 +22,8 @@ from edgekit.pipeline import child
 from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
-    "Data", "Lesson", "SourceModel", "compile_plan", "fuse", "import_source", "prepare_data", "prune", "recover",
-    "thin",
+    "Data", "Lesson", "SourceModel", "compile_plan", "equalise", "fuse", "import_source", "prepare_data", "prune",
+    "recover", "thin",
 ]  # fmt: skip
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -176,6 +176,18 @@ def fuse(store: Store, model: SourceModel, seed: int) -> SourceModel:
     """Fuse operators; the outputs stay the same, which the pass framework checks."""
     doing = ("fuse operators", "fusing operators")
     return _changed(store, model, "fuse", doing, {"seed": seed}, blame="edgekit", tools=_ONNX_TOOLS)
+
+
+def equalise(store: Store, model: SourceModel, *, samples: Path, seed: int) -> SourceModel:
+    """Move scales of channels that stand out; the outputs stay the same, which the pass framework checks.
+
+    Args:
+        model: a fused one.
+        samples: calibration samples that show the ranges.
+    """
+    doing = ("even out the channels", "evening out the channels")
+    request = {"samples": samples, "seed": seed}
+    return _changed(store, model, "equalise", doing, request, blame="edgekit", tools=_ONNX_TOOLS)
 
 
 def prune(

@@ -23,6 +23,7 @@ from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
 from edgekit.passes.recover.settings import LearningCurve
+from edgekit.pipeline.equalise import equalised
 from edgekit.pipeline.findings import Judgement, Showing, Times, Trial
 from edgekit.pipeline.job import Job, whole
 from edgekit.pipeline.lock import PruningChoice
@@ -68,7 +69,9 @@ class TargetJob:
     @cached_property
     def filled(self) -> SourceModel:
         """What is compiled unless its weights are thinned out."""
-        return fuse(self.job.store, self.shrunk, self.job.recipe.run.seed) if self.shrunk else self.job.fused
+        if self.shrunk is None:
+            return self.job.fused
+        return equalised(self.job, fuse(self.job.store, self.shrunk, self.job.recipe.run.seed))
 
     @property
     def on_clock(self) -> str:
