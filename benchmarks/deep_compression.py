@@ -39,13 +39,14 @@ from edgekit.passes.recover.settings import Augment, Optimizer, RecoverSettings
 from edgekit.passes.sparsify.sparsify import Sparsify
 
 SPLITS, TRAINED, SELECTED, CALIBRATED = 5, 8000, 800, 256
-EPOCHS = {"LeNet-300-100": 40, "LeNet-5": 10}
-PRUNED, SPARSE, CLUSTERS = 0.7, (0.7, 0.88), 16
+EPOCHS = {"LeNet-300-100": 60, "LeNet-5": 10}
+PRUNED, SPARSE, CLUSTERS = 0.7, (0.7, 0.86), 8
 SETTINGS = RecoverSettings(
     batch=128,
     optimizer=Optimizer.ADAMW,
     weight_decay=0.05,
     learning_rate=0.003,
+    patience=None,
     augment=(Augment.SHIFT,),
     thinned=True,
 )
@@ -89,7 +90,7 @@ def main() -> None:
         for number, digits in enumerate(splits(Path(os.environ["EDGEKIT_ACCEPTANCE_DATA"]))):
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(dict(compressed(name, digits, number, Path(folder))))
-            print(f"{name}, split {number + 1}: {rows[-1]}", file=sys.stderr)
+            print(f"{name}, split {number + 1}: {rows[-1]}", file=sys.stderr, flush=True)
         minutes = (time.monotonic() - begun) / 60
         first = table_row([row["float"] for row in rows])
         for stage in rows[0]:
