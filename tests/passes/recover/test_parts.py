@@ -17,6 +17,7 @@ from edgekit.passes.recover.checkpoint import Checkpoint, read, write
 from edgekit.passes.recover.feeding import Feed
 from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.optimizing import learning_rate
+from edgekit.passes.recover.planning import default_epochs
 from edgekit.passes.recover.range_test import find_learning_rate
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import Augment, Epoch, Optimizer, RecoverSettings, Schedule
@@ -131,6 +132,11 @@ def test_the_range_test_takes_the_rate_that_ends_best() -> None:
 
     assert find_learning_rate(Optimizer.ADAM, trial) == pytest.approx(3e-3)
     assert find_learning_rate(Optimizer.SGD, lambda rates: [np.nan for _ in rates]) == pytest.approx(9e-3)
+
+
+def test_few_samples_are_seen_more_often() -> None:
+    assert [default_epochs(count, 1.0) for count in (1000, 18_000, 10_000_000)] == [100, 50, 5]
+    assert default_epochs(18_000, 0.5) == 25
 
 
 def test_a_damaged_or_foreign_checkpoint_is_none(tmp_path: Path) -> None:
