@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where results are kept")
     parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=40)
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / f"{asked.epochs}-epochs.jsonl"
@@ -173,6 +174,7 @@ def main() -> None:
         results.append(case.result(name, seed, asked.epochs))
         with kept.open("a") as stream:
             stream.write(json.dumps(asdict(results[-1])) + "\n")
+        print(results[-1], file=sys.stderr)
     show(results)
 
 

@@ -1,6 +1,8 @@
 """BatchNormalization put back behind convolutions that had it folded away: training goes better with it.
 
 Mean and variance come from calibration samples; scale and shift undo them, so that the network answers as before.
+Folding left kernels of any size, like tiny ones where pixels come in, and a step of Adam is as long for each of them.
+So they become as large as training begins with (He et al., 2015, arXiv:1502.01852), and the scale undoes that, too.
 """
 
 from __future__ import annotations
@@ -38,16 +40,20 @@ class InsertBatchNorm(Pass):
     # Taking a mean away and adding it again rounds: a mean that is 100 times the signal costs two digits.
     tolerance: ClassVar[float] = 1e-4
 
-    def __init__(self, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Normalise by the statistics over `samples`, (samples, …) an input name."""
-        self._samples = samples
+    def __init__(self, samples: Mapping[str, np.ndarray[Any, Any]], *, resized: bool = True) -> None:
+        """Normalise by the statistics over `samples`, (samples, …) an input name.
+
+        `resized` kernels get another size; those that share a code book must not.
+        """
+        self._samples, self._resized = samples, resized
 
     def call(self, model: Model) -> PassResult:
         """Measure, and insert."""
         chosen = {str(node.outputs[0].name): node for node in model.graph if _takes(node)}
         statistics = _statistics(model, list(chosen), self._samples)
         for name, node in chosen.items():
-            _insert(model.graph, node, *statistics[name])
+            mean, variance = statistics[name]
+            _insert(model.graph, node, mean, variance, _resize(node) if self._resized else np.ones(1))
         return PassResult(model, len(chosen))
 
 
@@ -97,13 +103,36 @@ def _moments(parts: Iterable[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any
     return mean, squares / max(count, 1)
 
 
-def _insert(graph: ir.Graph, node: ir.Node, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> None:
+def _resize(node: ir.Node) -> np.ndarray[Any, Any]:
+    """Give the kernel of each channel the mean square 2 ÷ its size; what its output has become times, by channel."""
+    values = [value for value in node.inputs[1:] if value is not None]
+    kernel = values[0].const_value
+    if kernel is None or any(len(value.uses()) > 1 or value.const_value is None for value in values):
+        return np.ones(1)
+    weights = kernel.numpy().astype(np.float64)
+    squares = np.square(weights).reshape(len(weights), -1).sum(1)
+    factor = np.sqrt(2 / np.where(squares > 0, squares, 2))
+    for value in values:
+        assert value.const_value is not None
+        array = value.const_value.numpy()
+        scaled = array * factor.reshape(-1, *[1] * (array.ndim - 1))
+        value.const_value = ir.tensor(scaled.astype(np.float32), name=value.name)
+    return factor
+
+
+def _insert(
+    graph: ir.Graph,
+    node: ir.Node,
+    mean: np.ndarray[Any, Any],
+    variance: np.ndarray[Any, Any],
+    factor: np.ndarray[Any, Any],
+) -> None:
     source = node.outputs[0]
     figures = {
-        "scale": np.sqrt(variance + _EPSILON),
+        "scale": np.sqrt(variance * factor**2 + _EPSILON) / factor,
         "bias": mean,
-        "mean": mean,
-        "variance": variance,
+        "mean": mean * factor,
+        "variance": variance * factor**2,
     }
     base = f"{node.name}/batch_norm"
     values = [ir.Value(name=f"{base}/{kind}") for kind in figures]
