@@ -5,11 +5,13 @@ It follows fusion, because scales that fusion folds into weights would make new 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Thinning", "thin_model"]
+
+_FIRST = 0.8  # of the zeros, which come first
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,15 @@ class Thinning:
     sparsity: float | str | None
     pattern: str
     clusters: int | None
+
+    @property
+    def steps(self) -> tuple[Thinning, ...]:
+        """The steps to go in where a training follows each: most of the zeros, all of them, the code books."""
+        shares: list[float | str] = [] if self.sparsity is None else [self.sparsity]
+        if isinstance(self.sparsity, float):
+            shares.insert(0, _FIRST * self.sparsity)
+        books = [] if self.clusters is None else [replace(self, sparsity=None)]
+        return (*(replace(self, sparsity=share, clusters=None) for share in shares), *books)
 
 
 def thin_model(source: str, out: str, thinning: Thinning, *, samples: str | None, seed: int) -> dict[str, Any]:

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from edgekit.core.digest import digest_json
 from edgekit.core.types import from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
+from edgekit.passes.thin import Thinning
 from edgekit.pipeline.lock import Lock, TrainingChoice
 from edgekit.pipeline.stages import SourceModel, recover
 from edgekit.pipeline.trial import TargetJob
 
 __all__ = ["Recovery"]
-
-# Of the epochs and the time of a target that trains several times, what its last training has.
-_LAST = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Recovery:
             return cls(None)
         shrink = recipe.shrink
         pruned = shrink.prune_steps if shrink.prune is not None else int(shrink.speedup is not None)
-        thinned = sum(amount is not None for amount in (shrink.sparsity, shrink.clusters))
+        thinned = len(Thinning(shrink.sparsity, shrink.pattern, shrink.clusters).steps)
         settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
         inputs = digest_json(
             {
@@ -86,9 +84,7 @@ class Recovery:
 
     def _part(self, settings: RecoverSettings, number: int) -> RecoverSettings:
         """The settings of one training: its share of the epochs and of the time, or what the lock remembers."""
-        share = 1.0
-        if self.trainings > 1:
-            share = _LAST if number == self.trainings else (1 - _LAST) / (self.trainings - 1)
+        share = 1 / self.trainings
         if number <= len(self.epochs):
             return replace(settings, share=share, epochs=self.epochs[number - 1], max_seconds=None)
         epochs, seconds = settings.epochs, settings.max_seconds
