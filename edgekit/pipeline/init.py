@@ -62,7 +62,7 @@ color = {color:<22}# rgb, bgr
 # hint = "none"               # what else the teacher shows: none, features, attention; hint_weight = 1.0 is its weight
 # augment = ["flip", "shift"] # flip, shift, crop, noise, mixup
 # batch_norm = "batch"        # batch: trains with each batch's statistics; frozen: keeps its own
-# reinsert = false            # true gives BatchNormalization back to a network that came without any
+# reinsert = true             # gives BatchNormalization back to a network that came without any
 
 [precision]
 precision = "auto"            # auto, fp32, fp16, int8

@@ -30,6 +30,7 @@ class Plan:
         momentum: of its moving averages.
         label_share: of the loss.
         bfloat16: whether a step multiplies in bfloat16.
+        reinsert: whether a network without BatchNormalization gets it.
     """
 
     batch: int
@@ -37,6 +38,7 @@ class Plan:
     momentum: float
     label_share: float
     bfloat16: bool
+    reinsert: bool
 
 
 def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan:
@@ -54,13 +56,16 @@ def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan
     fixed = next((spec.shape[0] for spec in student.inputs if spec.shape), None)
     batch = fixed or max(1, min(settings.batch, len(train) // 4))
     steps = max(len(train) // batch, 1)
+    norm = settings.batch_norm or (BatchNorm.BATCH if classes and batch >= _SMALLEST_BATCH else BatchNorm.FROZEN)
+    reinsert = settings.reinsert
     return Plan(
         batch,
-        settings.batch_norm or (BatchNorm.BATCH if classes and batch >= _SMALLEST_BATCH else BatchNorm.FROZEN),
+        norm,
         # An average over a tenth of an epoch, but no fewer than 10 batches and no more than 100.
         1 - 1 / min(max(steps / 10, 10), 100),
         share if train.targets else 0.0,
         classes and bool(_NARROW & cpu_features()) if narrow is None else narrow,
+        norm is BatchNorm.BATCH and not settings.thinned if reinsert is None else reinsert,
     )
 
 

@@ -74,7 +74,8 @@ class RecoverSettings:
         bfloat16: convolutions and products multiply in bfloat16, and add up in float32; None: where the CPU does so by
             itself and all outputs are classes. Values would miss the digits.
         share: of the epochs that the data decides: of one of several trainings.
-        reinsert: put BatchNormalization behind the convolutions of a network that came without any.
+        reinsert: put BatchNormalization behind the convolutions of a network that came without any; None: where it
+            would train with batch statistics, and nothing was thinned out.
         thinned: the network was thinned out: zeros stay zero, and weights that share a value go on sharing it.
         seed: of everything random.
     """
@@ -98,7 +99,7 @@ class RecoverSettings:
     augment: tuple[Augment, ...] | None = None
     batch_norm: BatchNorm | None = None
     bfloat16: bool | None = None
-    reinsert: bool = False
+    reinsert: bool | None = None
     share: float = 1.0
     thinned: bool = False
     seed: int = 0

@@ -70,7 +70,7 @@ def set_up(
         }
     )
     model = student
-    if settings.reinsert and not has_batch_norm(student):
+    if plan.reinsert and not has_batch_norm(student):
         feeds = train.take(slice(0, _CALIBRATION)).feeds(student.inputs)
         model, _ = apply(student, [InsertBatchNorm(feeds, resized=not settings.thinned)], settings.seed)
     fused, _ = apply(teacher, FUSION, settings.seed, until_stable=True)

@@ -10,6 +10,9 @@ import pytest
 
 from edgekit.core import events
 from edgekit.core.types import from_json, to_json
+from edgekit.passes.contract import apply
+from edgekit.passes.fuse import FUSION
+from edgekit.passes.recover.batch_norm import has_batch_norm
 from edgekit.passes.recover.recovery import recover_model
 from edgekit.passes.recover.settings import (
     Augment,
@@ -39,6 +42,16 @@ def test_without_labels_the_accuracy_comes_back(digits: Digits, tmp_path: Path) 
     assert (curve.metric, curve.outcome) == ("agreement", "recovered")
     assert curve.after == max(epoch.score for epoch in curve.epochs) > curve.before
     assert (model.inputs, model.outputs) == (digits.pruned.inputs, digits.pruned.outputs)
+
+
+def test_a_folded_network_gets_its_batch_norm_back(digits: Digits, tmp_path: Path) -> None:
+    folded, _ = apply(digits.pruned, FUSION, 0, until_stable=True)
+    train, selection = digits.train.unlabelled(), digits.selection.unlabelled()
+    settings = RecoverSettings(epochs=6)
+    model, _ = recover_model(folded, digits.dense, train, selection, settings=settings, workdir=tmp_path)
+    assert has_batch_norm(model)
+    assert not has_batch_norm(folded)
+    assert digits.top1(model) > 97.5
 
 
 def test_labels_and_teacher_together(digits: Digits, tmp_path: Path) -> None:
