@@ -19,7 +19,7 @@ from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_js
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams, recorded_params
 from edgekit.ir.run import Arrays
-from edgekit.passes.quantize import Placement, measure_ranges, params_of_range, place, write_qdq
+from edgekit.passes.quantize import Placement, gemm_form, measure_ranges, params_of_range, place, write_qdq
 
 __all__ = ["compile_model"]
 
@@ -34,17 +34,18 @@ def compile_model(request: CompileRequest) -> Artifact:
     plan, model = request.plan, source
     integers = Precision.INT8 in {plan.default, *(precision for _, precision in plan.layers)}
     if integers:
-        recorded = recorded_params(source)
+        model = gemm_form(source)
+        recorded = recorded_params(model)
         if recorded and request.saturates:
-            plan = spare_first_layers(plan, source)
-        placement = _placement(request, source, plan, recorded)
+            plan = spare_first_layers(plan, model)
+        placement = _placement(request, model, plan, recorded)
         top = HALF_RANGE if request.saturates and not recorded else 127
-        plan, model = _realised(plan, source, placement), write_qdq(source, placement, top=top)
+        plan, model = _realised(plan, model, placement), write_qdq(model, placement, top=top)
     path = request.workdir / "model.onnx"
     notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}
     write(model, path, batch=request.batch, notes=notes)
     if integers:
-        check_realised(path, plan, placement.layers)
+        check_realised(path, placement.layers)
     return Artifact(
         backend="onnxruntime",
         files=(path,),
