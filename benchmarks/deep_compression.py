@@ -40,7 +40,7 @@ from edgekit.passes.sparsify.sparsify import Sparsify
 
 SPLITS, TRAINED, SELECTED, CALIBRATED = 5, 8000, 800, 256
 EPOCHS = {"LeNet-300-100": 60, "LeNet-5": 10}
-PRUNED, SPARSE, CLUSTERS = 0.7, (0.7, 0.86), 8
+PRUNED, SPARSE, CLUSTERS = 0.7, (0.7, 0.86), 10
 SETTINGS = RecoverSettings(
     batch=128,
     optimizer=Optimizer.ADAMW,
@@ -117,7 +117,7 @@ def splits(shared: Path) -> Iterator[Digits]:
     images = (np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28, 1) / 255).astype(np.float32)
     raw = gzip.decompress((shared / "mnist" / "t10k-labels-idx1-ubyte.gz").read_bytes())
     labels = np.frombuffer(raw, np.uint8, offset=8).astype(np.int64)
-    order = np.random.default_rng(0).permutation(len(images))
+    order = np.random.default_rng(1).permutation(len(images))
     for number in range(SPLITS):
         turned = np.roll(order, -number * (len(order) - TRAINED))
         train, judged = turned[-TRAINED:], turned[:-TRAINED]

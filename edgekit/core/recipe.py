@@ -211,7 +211,7 @@ class RecoverSection(_Section):
         learning_rate: the highest of the schedule.
         patience: epochs without a better score on the selection split that end it.
         augment: the random changes of the samples.
-        reinsert: give BatchNormalization back to a network that came without any.
+        reinsert: whether a network that came without BatchNormalization gets it back.
     """
 
     recover: bool = False
