@@ -274,9 +274,8 @@ def test_a_network_with_state_is_trained_step_by_step(home: Path) -> None:
     """The original shows the states to start from, and the answers."""
     (target,) = _recovered(home, "lstm", _LSTM, {"sparsity": 0.5}).targets
     assert target.error is None
-    (curve,) = target.recovered
-    assert curve.metric == "sqnr"
-    assert curve.after > curve.before + 1
+    assert {curve.metric for curve in target.recovered} == {"sqnr"}
+    assert sum(curve.after - curve.before for curve in target.recovered) > 1
     assert target.thinned.sparsity == pytest.approx(0.5, abs=0.02)
 
 
