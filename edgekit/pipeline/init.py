@@ -53,13 +53,18 @@ color = {color:<22}# rgb, bgr
 # max_seconds = 1200.0        # the same on the clock
 # label_share = 0.5           # of what is trained for; the original model, as the teacher, has the rest
 # learning_rate = 0.001       # the highest; found by a short test if left out
-# optimizer = "adam"          # adam, adamw, rmsprop, sgd; momentum, nesterov and weight_decay go with them
-# schedule = "cosine"         # cosine, plateau, constant, behind a warmup = 0.05 of all steps
+# optimizer = "adam"          # adam, adamw, rmsprop, sgd
+# momentum = 0.9              # of sgd and rmsprop
+# nesterov = true             # of sgd
+# weight_decay = 0.0001       # of adamw
+# schedule = "cosine"         # cosine, plateau, constant
+# warmup = 0.05               # the share of all steps in which the rate rises first
 # clip = 5.0                  # the largest norm of the gradients
 # batch = 64                  # samples a step
 # patience = 20               # epochs without a better score that end it
 # temperature = 2.0           # of the teacher's soft labels
-# hint = "none"               # what else the teacher shows: none, features, attention; hint_weight = 1.0 is its weight
+# hint = "none"               # what else the teacher shows: none, features, attention
+# hint_weight = 1.0           # how much that counts
 # augment = ["flip", "shift"] # flip, shift, crop, noise, mixup
 # batch_norm = "batch"        # batch: trains with each batch's statistics; frozen: keeps its own
 # reinsert = true             # gives BatchNormalization back to a network that came without any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +34,7 @@ def _refuse_reshape(node: Node) -> str | None:
 def reshape(node: Node, x: Laid, _shape: Array | None = None) -> Laid:
     """New sizes in the logical order. A flattening to (N, F) keeps the physical order and says so."""
     shape = node.output_shape
-    if len(shape) == 2 and x.order[0] == 0 and shape[0] == x.shape[0] and x.flattened is None and not _keeps_order(x):
+    if _flattens(x, shape) and x.order[0] == 0 and x.flattened is None and not _keeps_order(x):
         source = x.with_all_axes()
         source = source if source.order[0] == 0 else x.to(range(x.rank))
         return replace(Laid.logical(reshaped(source.value, shape), shape), flattened=replace(source, value=None))
@@ -50,6 +51,11 @@ def reshape(node: Node, x: Laid, _shape: Array | None = None) -> Laid:
             before, after = list(range(x.rank)), list(range(len(shape)))
         value = source.to(before).value
     return Laid(reshaped(value, [shape[axis] for axis in after]), shape, tuple(after))
+
+
+def _flattens(x: Laid, shape: tuple[int | None, ...]) -> bool:
+    """Whether each row stays one; rows of an open batch may become more rows, and its size is open then, too."""
+    return len(shape) == 2 and shape[0] == x.shape[0] and shape[1] == math.prod(size or 0 for size in x.shape[1:])
 
 
 def _innermost(x: Laid, axes: list[int]) -> int:
