@@ -192,8 +192,10 @@ def test_sequences_go_through_in_batches_and_start_from_given_states(home: Path)
 
 def test_without_data_the_sequences_are_made_up(home: Path) -> None:
     report = _build(home, "gru", _GRU, "none", ["intel-cpu"], data={"none": True}, precision={"precision": "int8"})
-    assert report.targets[0].error is None
-    assert report.passed is None
+    (target,) = report.targets
+    assert target.error is None
+    # Where this machine is an Intel, a clock has its say on the speed.
+    assert {gate.passed for gate in target.gates if gate.name != "min-speedup"} == {None}
     with np.load(home / "none" / "intel-cpu" / "golden.npz") as golden:
         assert golden["input:x"].shape == (4, 8, 6)
 
