@@ -64,7 +64,8 @@ def _build(
         typer.Option("--data", "-d", metavar="D", help="Image folder, .npz, .csv or module:function; split in three."),
     ] = None,
     train_data: Annotated[
-        str | None, typer.Option("--train-data", metavar="D", help="Calibration and selection come from here.")
+        str | None,
+        typer.Option("--train-data", metavar="D", help="Calibration, selection and training come from here."),
     ] = None,
     eval_data: Annotated[
         str | None, typer.Option("--eval-data", metavar="D", help="The report judges on this alone.")

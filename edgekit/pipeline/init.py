@@ -158,7 +158,7 @@ def _sources(data: DataSection, relative_to: Path) -> str:
     """The three ways to name data; those that a model of the zoo brings are filled in."""
     rows = (
         ("data", data.data, "photos", "a folder of class folders, .npz, .csv or module:function; split in three"),
-        ("train", data.train, "train.npz", "or: calibration and selection from here,"),
+        ("train", data.train, "train.npz", "or: all but the report from here,"),
         ("eval", data.eval, "test.npz", "    and the report from here"),
     )
     lines = []

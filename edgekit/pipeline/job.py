@@ -28,7 +28,8 @@ class Job:
 
     Attributes:
         original: the imported model, which every accuracy is held against.
-        fused: it, with fewer nodes: what is compiled, unless it is pruned or thinned out first.
+        fused: it, with fewer nodes and its channels in line: what is compiled, unless it is pruned, trained or thinned
+            out first.
     """
 
     store: Store
