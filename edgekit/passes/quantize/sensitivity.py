@@ -21,7 +21,7 @@ from edgekit.passes.quantize.insert import insert_qdq
 from edgekit.passes.quantize.placement import Storing
 from edgekit.passes.quantize.segments import Segment, segments
 
-__all__ = ["Judge", "fake_quantized", "float_answers", "layer_costs"]
+__all__ = ["Judge", "fake_quantized", "float_answers", "layer_costs", "naive_answers"]
 
 # Samples that go through the network at once.
 _AT_ONCE = 16
@@ -36,12 +36,30 @@ def float_answers(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> 
     return _run(_session(model), samples)
 
 
+def naive_answers(model: Model, samples: Mapping[str, np.ndarray[Any, Any]], storing: Storing) -> Arrays:
+    """What the network answers where everything is int8, its inputs and outputs too; arguments as in `layer_costs`."""
+    parts = segments(model, storing)
+    last_read, outputs = _last_read(parts), _outputs(model)
+    fed = {spec.name: samples[spec.name] for spec in model.inputs}
+    floats = [spec.name for spec in model.inputs if spec.dtype == "float32"]
+    live = {**fed, **{name: fake_quantized(fed[name], storing(name)) for name in floats}}
+    for at, part in enumerate(parts):
+        step = _Step(model, part)
+        live |= _run(_session(insert_qdq(step.model, {})), {name: live[name] for name in step.reads})
+        for name in (str(value.name) for value in part.values if part.layer is not None):
+            live[name] = fake_quantized(live[name], storing(name))
+        live = {name: array for name, array in live.items() if last_read.get(name, -1) > at or name in outputs}
+    return {name: live[name] for name in outputs}
+
+
 def layer_costs(
     model: Model,
     samples: Mapping[str, np.ndarray[Any, Any]],
     storing: Storing,
     judge: Judge,
-    known: Mapping[str, LayerCost],
+    *,
+    known: Mapping[tuple[str, str], LayerCost],
+    only: Collection[str] | None = None,
 ) -> Iterator[LayerCost]:
     """The cost of each layer that has something to round, in the order in which they run; the inputs come first.
 
@@ -53,21 +71,22 @@ def layer_costs(
             for all samples.
         storing: how a value is stored, by its name.
         judge: says what changed answers cost.
-        known: costs that were found out before, by layer; nothing is computed for these.
+        known: costs that were found out before, by layer and operator; nothing is computed for these.
+        only: the layers that are asked for; all if None.
     """
     parts = segments(model, storing)
-    last_read = _last_read(parts)
+    last_read, outputs = _last_read(parts), _outputs(model)
     live: Arrays = {spec.name: samples[spec.name] for spec in model.inputs}
-    for name in [spec.name for spec in model.inputs if spec.dtype == "float32"]:
-        yield known.get(name) or _input_cost(name, live, _Rest(model, live, last_read, -1), storing, judge)
+    for name in [spec.name for spec in model.inputs if spec.dtype == "float32" and _is_asked(spec.name, only)]:
+        yield known.get((name, "Input")) or _input_cost(name, live, _Rest(model, live, last_read, -1), storing, judge)
     for at, part in enumerate(parts):
         step = _Step(model, part)
         before = {name: live[name] for name in step.reads}
         live |= _run(_session(step.model), before)
-        live = {name: array for name, array in live.items() if last_read.get(name, -1) > at or name in _outputs(model)}
-        if part.layer is None:
+        live = {name: array for name, array in live.items() if last_read.get(name, -1) > at or name in outputs}
+        if part.layer is None or not _is_asked(str(part.layer.name), only):
             continue
-        found = known.get(str(part.layer.name))
+        found = known.get((str(part.layer.name), part.layer.op_type))
         yield found or _cost(step, before, live, _Rest(model, live, last_read, at), storing, judge)
 
 
@@ -137,6 +156,10 @@ class _Rest:
             return {name: live[name] for name in self._outputs}
         found = _run(self._session, {name: live[name] for name in self._reads})
         return {name: found[name] if name in found else live[name] for name in self._outputs}
+
+
+def _is_asked(layer: str, only: Collection[str] | None) -> bool:
+    return only is None or layer in only
 
 
 def _read(part: Segment) -> list[ir.Value]:
