@@ -19,7 +19,7 @@ __all__ = ["COST_OF_FLOAT", "candidates", "choose"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 3
+_RULE = 4
 # Keys of a recipe that say where something lies or runs: what is there counts apart.
 _WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
@@ -46,6 +46,8 @@ def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any
 
 
 def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
+    """The first that is accurate, cheap and small; where not even float is accurate, what adds no loss to float's."""
+    tried: list[tuple[Trial, dict[str, Any]]] = []
     for precision in candidates(target):
         try:
             trial = target.attempt(precision)
@@ -55,25 +57,39 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
             events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
             rows.append({"precision": precision, "error": error.cause})
             continue
-        cost = trial.times.artifact.ratio if target.speaks else None
-        accurate = inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
-        cheap = cost is None or cost <= COST_OF_FLOAT
+        rows.append(row := _row(target, trial))
+        tried.append((trial, row))
+        if row["accurate"] and row["cheap"] and row["small"]:
+            return trial
+    *others, (floating, row) = tried
+    # A network that was shrunk may miss the gate in any precision. More bits are then no remedy.
+    return floating if row["accurate"] else _least_harmful(target, others, floating)
+
+
+def _row(target: TargetJob, trial: Trial) -> dict[str, Any]:
+    """What a trial is weighed by."""
+    cost = trial.times.artifact.ratio if target.speaks else None
+    return {
+        "precision": trial.precision,
+        "bytes": trial.artifact.size,
+        "ratio": cost,
+        "drop": trial.selection[0].drop if trial.selection else None,
+        "accurate": inside_accuracy(trial.selection, target.job.recipe.gates.max_drop),
+        "cheap": cost is None or cost <= COST_OF_FLOAT,
         # A tiny network's int8 description can outweigh its weights: that shrinks nothing.
-        small = trial.artifact.size <= target.float_artifact.size
-        rows.append(
-            {
-                "precision": precision,
-                "bytes": trial.artifact.size,
-                "ratio": cost,
-                "drop": trial.selection[0].drop if trial.selection else None,
-                "accurate": accurate,
-                "cheap": cheap,
-                "small": small,
-            }
-        )
-        if (accurate and cheap and small) or precision is Precision.FP32:
-            break
-    return trial
+        "small": trial.artifact.size <= target.float_artifact.size,
+    }
+
+
+def _least_harmful(target: TargetJob, tried: Iterable[tuple[Trial, dict[str, Any]]], floating: Trial) -> Trial:
+    """The first that is cheap and small and passes the gate when it is held against the same network in float."""
+    for trial, row in tried:
+        own = target.held_against(trial, floating)
+        row["added_drop"] = own[0].drop if own else None
+        row["harmless"] = inside_accuracy(own, target.job.recipe.gates.max_drop)
+        if row["harmless"] and row["cheap"] and row["small"]:
+            return trial
+    return floating
 
 
 def candidates(target: TargetJob) -> Iterable[Precision]:
@@ -114,10 +130,7 @@ def _inputs(target: TargetJob) -> str:
             "shrunk": target.shrunk and target.shrunk.digest,
             "thinned": target.thinned and target.thinned.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
-            "recipe": job.recipe.model_dump(
-                mode="json",
-                exclude={"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}},
-            ),
+            "recipe": job.recipe.model_dump(mode="json", exclude=_WHERE),
             "precisions": target.target.precisions,
             "options": target.target.options,
             "clock": target.clock.uri if target.speaks else None,

@@ -118,24 +118,11 @@ class TargetJob:
         Raises:
             BrokenPromiseError: it ran in another precision, or the float artifact answers otherwise than the Model.
         """
-        job, artifact = self.job, self.artifact(precision)
-        against = self._against(artifact)
-        run = run_artifact(
-            job.store,
-            self.backend,
-            artifact,
-            self.model,
-            title=f"run {precision} · {self.backend.name}{self.on_clock}",
-            golden=job.golden,
-            samples=job.samples("selection") if "selection" in job.data.splits else None,
-            against=list(against.values()),
-            threads=job.recipe.run.threads,
-            device=self.clock,
-            facts=self.clock_facts,
-        )
+        artifact = self.artifact(precision)
+        against, run = self._first_run(artifact)
         proof = self._prove(artifact, run.measurements[0])
         answers = dict(zip(against, run.golden[1:], strict=True))
-        self._check_float(answers.get("float", run.golden[0]), job.fused)
+        self._check_float(answers.get("float", run.golden[0]), self.job.fused)
         return Trial(
             precision=precision,
             artifact=artifact,
@@ -144,6 +131,32 @@ class TargetJob:
             selection=self._judge(run, "selection").metrics,
             times=self._times(artifact, against, run),
         )
+
+    def held_against(self, trial: Trial, other: Trial) -> tuple[Metric, ...]:
+        """What a trial gives on the selection split, where another one's answers count as the original's."""
+        answers = self._first_run(other.artifact)[1].answers
+        if answers is None:
+            return ()
+        run = self._first_run(trial.artifact)[1]
+        return self._judge(run, "selection", self.job.judged(answers, "selection")).metrics
+
+    def _first_run(self, artifact: Artifact) -> tuple[dict[str, tuple[Artifact, Options]], Run]:
+        """What an artifact was timed against, and what it answered on the selection split meanwhile."""
+        job, against = self.job, self._against(artifact)
+        run = run_artifact(
+            job.store,
+            self.backend,
+            artifact,
+            self.model,
+            title=f"run {artifact.plan.default} · {self.backend.name}{self.on_clock}",
+            golden=job.golden,
+            samples=job.samples("selection") if "selection" in job.data.splits else None,
+            against=list(against.values()),
+            threads=job.recipe.run.threads,
+            device=self.clock,
+            facts=self.clock_facts,
+        )
+        return against, run
 
     def show(self, trial: Trial) -> Showing:
         """The quality of the chosen trial on the report split, which no choice has seen, from this host's answers."""
@@ -267,11 +280,18 @@ class TargetJob:
             )
         )
 
-    def _judge(self, run: Run, split: str) -> Judgement:
-        """The quality of a run on a split; empty where the run had no samples."""
+    def _judge(self, run: Run, split: str, reference: Arrays | None = None) -> Judgement:
+        """The quality of a run on a split; empty where the run had no samples.
+
+        Args:
+            run: with answers to the split.
+            split: its name.
+            reference: the answers that it is held against; None for the original model's.
+        """
         if run.answers is None:
             return Judgement((), {})
-        measured, reference, targets = run.measurements[0], self.job.reference(split), self.job.targets(split)
+        measured, targets = run.measurements[0], self.job.targets(split)
+        reference = self.job.reference(split) if reference is None else reference
         answers = self.job.judged(run.answers, split)
         samples = self.job.samples(split).path
         metrics = tuple(

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import ShrinkSection, load_recipe
+from edgekit.core.recipe import ShrinkSection
+from edgekit.core.recipe_file import load_recipe
 from edgekit.passes.prune.importance import importances
 from edgekit.passes.prune.schedule import Schedule
 from edgekit.pipeline.build import build
@@ -130,3 +131,18 @@ def test_the_recipe_knows_every_importance_and_schedule():
     fields = ShrinkSection.model_fields
     assert set(get_args(get_args(fields["importance"].annotation)[0])) == set(importances())
     assert set(get_args(fields["schedule"].annotation)) == set(Schedule)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_what_pruning_lost_is_not_held_against_a_precision(tmp_path, labels):
+    """Float misses the gate here as well: the smallest precision that adds no loss to float's is taken."""
+    shrink = {"prune": 0.8, "importance": "random"}
+    target = _one({"shrink": shrink, "data": {"labels": labels}, "run": {"devices": ["local"]}}, tmp_path)
+    assert target.exit_code == 4  # the gate itself stays what it is
+    int8, *_, floating = target.candidates
+    assert not floating["accurate"]
+    assert target.precision == "int8"
+    assert int8["harmless"]
+    assert not int8["accurate"]
+    if labels:
+        assert int8["added_drop"] == pytest.approx(int8["drop"] - floating["drop"])
