@@ -41,7 +41,8 @@ def layer_ranges(
     peaks = channel_peaks(model, samples, wanted)
     costs = {layer.name: layer for layer in model_cost(model).layers}
     weights = {
-        node: _weights(makes.weights, makes.axis, reads.axis if reads else None) for node, makes, reads in layers(model.graph)
+        node: _weights(makes.weights, makes.axis, reads.axis if reads else None)
+        for node, makes, reads in layers(model.graph)
     }
     found = [
         LayerRanges(spec.name, (ranges[spec.name].low, ranges[spec.name].high), (), None, (), 0, 0)
