@@ -61,6 +61,7 @@ class LayerRanges:
 
     Attributes:
         layer: as in `LayerCost`.
+        nodes: names of the nodes that it is: itself, and an activation that rounding does.
         output: the least and the greatest number that it makes.
         output_outliers: channels of that which stand out, the furthest first.
         weights: the least and the greatest weight; None where it has none.
@@ -70,6 +71,7 @@ class LayerRanges:
     """
 
     layer: str
+    nodes: tuple[str, ...]
     output: tuple[float, float]
     output_outliers: tuple[Outlier, ...]
     weights: tuple[float, float] | None

@@ -45,7 +45,7 @@ def layer_ranges(
         for node, makes, reads in layers(model.graph)
     }
     found = [
-        LayerRanges(spec.name, (ranges[spec.name].low, ranges[spec.name].high), (), None, (), 0, 0)
+        LayerRanges(spec.name, (), (ranges[spec.name].low, ranges[spec.name].high), (), None, (), 0, 0)
         for spec in model.inputs
         if spec.dtype == "float32"
     ]
@@ -57,6 +57,7 @@ def layer_ranges(
         found.append(
             LayerRanges(
                 layer=name,
+                nodes=tuple(str(node.name) for node in part.nodes),
                 output=(ranges[str(value.name)].low, ranges[str(value.name)].high),
                 output_outliers=standing_out(peaks[str(value.name), axis]) if (axis := axes[value]) is not None else (),
                 weights=stored,
