@@ -22,7 +22,7 @@ sequence starts from.
 runs nothing is an error.
 
 With --profile N, "profile" in the answer has what each operator took, on average over the middle half of N inferences,
-as the runtime itself accounts for it, with names that the artifact keeps; where it can't, "note" says why.
+as the runtime itself accounts for it, with the names that the artifact keeps; "note" says what to know of that.
 
 A run under emulation never times. "valid" is false in the answer, and "invalid" says why, when the board throttled
 while it timed, or its clock drifted. Everything that goes wrong is one line on stderr, the same as JSON on stdout, and
@@ -595,6 +595,7 @@ class Session:
     inputs: list[Tensor]
     outputs: list[Tensor]
     invoke: Callable[[], Any]
+    clock_note: str = ""  # what is to be known of the times in `profile`
     states: dict[int, int] = {}  # noqa: RUF012 - replaced, never changed; read by Python 3.8
 
     @property
@@ -652,7 +653,7 @@ def profiled(session: Session, runs: int, kind: str) -> dict[str, Any]:
     except NoProfile as why:
         return {"runs": 0, "ops": [], "note": str(why)}
     rows = [{"op": op.op, "names": op.names, "us": round(middle_mean(op.us), 3)} for op in ops]
-    return {"runs": runs, "ops": rows, "note": ""}
+    return {"runs": runs, "ops": rows, "note": session.clock_note}
 
 
 def middle_mean(values: Sequence[float]) -> float:
@@ -668,6 +669,8 @@ TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONN
 
 class TFLiteSession(Session):
     """TensorFlow Lite in any of its packages. Its default delegate is XNNPACK."""
+
+    clock_note = "LiteRT counts whole microseconds: an operator that takes less shows as 0"
 
     def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         refuse_options(request, "TensorFlow Lite")

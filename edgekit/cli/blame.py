@@ -55,8 +55,8 @@ def _print_target(target: TargetBlame) -> None:
         )
         rows = [(f"{op.us:,.1f}", f"{100 * op.share:.1f} %", op.op, op.layer or "") for op in target.ops]
         print_rows(("µs", "share", "operator", "layer"), rows)
-    else:
-        print_line(f"no times of operators: {target.note}")
+    if target.note:
+        print_line(target.note if target.ops else f"no times of operators: {target.note}")
 
 
 def _layer(row: BlamedLayer) -> Sequence[str]:

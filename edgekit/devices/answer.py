@@ -159,7 +159,7 @@ class OpTime(_Part):
 
 
 class Profile(_Part):
-    """What each executed operator takes, in the order in which they run; `note` says why that is not known."""
+    """What each executed operator takes, in the order in which they run; `note` says what to know of that."""
 
     runs: int
     ops: tuple[OpTime, ...]

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.backends.base import load_backend
 from edgekit.core import events
-from edgekit.core.errors import InvalidInputError
+from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.recipe import Recipe
 from edgekit.core.sensitivity import Sensitivity, own_worst
 from edgekit.core.types import QuantPlan, from_json
@@ -23,7 +23,6 @@ from edgekit.pipeline.job import Job
 from edgekit.pipeline.op_layers import op_rows
 from edgekit.pipeline.output import (
     MANIFEST_NAME,
-    artifact_folder,
     read_manifest,
     reading_manifest,
     stored_artifact,
@@ -58,14 +57,23 @@ def explain_build(path: str | Path, *, device: Device | str = LOCAL) -> Blame:
         device: where the operators are timed; a URI will do.
 
     Raises:
-        InvalidInputError: it is no such folder, or the store no longer has what the build made.
+        UsageError: it is no such folder.
+        InvalidInputError: the store no longer has what the build made.
         IntegrityError: a file is not what the manifest says.
     """
     top = Path(path)
-    folders = sorted(file.parent for file in top.glob(f"*/{MANIFEST_NAME}")) if top.is_dir() else []
+    folders = (
+        [top] if (top / MANIFEST_NAME).is_file() else sorted(each.parent for each in top.glob(f"*/{MANIFEST_NAME}"))
+    )
+    if not folders:
+        raise UsageError(
+            f"{path} is no folder that a build wrote",
+            blame="the command line",
+            remedy=f"Name one, like build/digits-cnn; of a model, only pruning: edgekit explain --pruning {path}",
+        )
     store = default_store()
     with using(device) as there:
-        targets = tuple(_explain(store, folder, there) for folder in folders or [artifact_folder(top)])
+        targets = tuple(_explain(store, folder, there) for folder in folders)
     return Blame(schema_version=1, folder=str(top), targets=targets)
 
 
@@ -78,7 +86,10 @@ def _explain(store: Store, folder: Path, device: Device) -> TargetBlame:
     found, left = _sensitivities(built)
     profile, runtime, where = _profile(folder, manifest, device)
     ops = op_rows(profile.ops, found.ranges)
-    times = {layer: sum(op.share for op in ops if op.layer == layer) for layer in {op.layer for op in ops} - {None}}
+    times: dict[str, float] = {}
+    for op in ops:
+        if op.layer is not None:
+            times[op.layer] = times.get(op.layer, 0.0) + op.share
     return TargetBlame(
         target=target,
         backend=backend,

@@ -79,7 +79,7 @@ class TargetBlame:
         naive: all layers int8 at once, as nobody would do it, in the network as it came.
         repaired: the same in the network that was compiled; None where that is the one that came.
         layers: the worst first.
-        ops: what the runtime took for each operator; empty where it doesn't say, for the reason in `note`.
+        ops: what the runtime took for each operator; empty where it doesn't say. `note` says why, or how fine it is.
         runtime: that took it, and `where`.
     """
 
