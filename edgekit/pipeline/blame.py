@@ -85,7 +85,7 @@ def _explain(store: Store, folder: Path, device: Device) -> TargetBlame:
         target, backend = manifest["target"]["name"], manifest["backend"]["name"]
     found, left = _sensitivities(built)
     profile, runtime, where = _profile(folder, manifest, device)
-    ops = op_rows(profile.ops, found.ranges)
+    ops = op_rows(profile.ops, found)
     times: dict[str, float] = {}
     for op in ops:
         if op.layer is not None:
