@@ -21,7 +21,7 @@ sequence starts from.
 ("GPU"); for ONNX Runtime a provider ("CUDAExecutionProvider"); for ncnn "none" or "vulkan". One that was asked for and
 runs nothing is an error.
 
-With --profile N, "profile" in the answer has what each operator took, on average over the middle half of N inferences,
+With --profile N, "profile" in the answer has what each operator took, on average over the faster half of N inferences,
 as the runtime itself accounts for it, with the names that the artifact keeps; "note" says what to know of that.
 
 A run under emulation never times. "valid" is false in the answer, and "invalid" says why, when the board throttled
@@ -652,14 +652,13 @@ def profiled(session: Session, runs: int, kind: str) -> dict[str, Any]:
         ops = session.profile(runs)
     except NoProfile as why:
         return {"runs": 0, "ops": [], "note": str(why)}
-    rows = [{"op": op.op, "names": op.names, "us": round(middle_mean(op.us), 3)} for op in ops]
+    rows = [{"op": op.op, "names": op.names, "us": round(undisturbed(op.us), 3)} for op in ops]
     return {"runs": runs, "ops": rows, "note": session.clock_note}
 
 
-def middle_mean(values: Sequence[float]) -> float:
-    """The mean of the middle half: as steady as a median, and finer than the clock's microseconds."""
-    quarter = len(values) // 4
-    return float(np.mean(sorted(values)[quarter : len(values) - quarter]))
+def undisturbed(values: Sequence[float]) -> float:
+    """The mean of the faster half: nothing else took the CPU in that, and it is finer than whole microseconds."""
+    return float(np.mean(sorted(values)[: (len(values) + 1) // 2]))
 
 
 PLAIN = ("none", "CPU", "CPUExecutionProvider")  # what runs where there is no delegate
