@@ -1,4 +1,4 @@
-"""Faults planted in models that this project did not make: int8 collapses, explain names the layer, the build repairs."""
+"""Faults planted in models of others: int8 collapses, explain names the layer, and the default build repairs it."""
 
 from __future__ import annotations
 
