@@ -81,6 +81,11 @@ class TargetJob:
             return self.job.fused
         return equalised(self.job, fuse(self.job.store, self.shrunk, self.job.recipe.run.seed))
 
+    @cached_property
+    def plain(self) -> SourceModel:
+        """What is compiled as it came: before anything was done for int8's sake, and with all its weights."""
+        return self.job.plain if self.shrunk is None else fuse(self.job.store, self.shrunk, self.job.recipe.run.seed)
+
     @property
     def on_clock(self) -> str:
         """What a title says of the clock."""
