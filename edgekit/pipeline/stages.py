@@ -23,7 +23,7 @@ from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
     "Data", "Lesson", "SourceModel", "compile_plan", "equalise", "fuse", "import_source", "prepare_data", "prune",
-    "recover", "thin",
+    "recover", "thin", "tool_versions",
 ]  # fmt: skip
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -142,7 +142,7 @@ def import_source(
         "options": options.model_dump(mode="json", exclude={"path"}),
         "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
         "seed": seed,
-        "tools": _versions(_IMPORT_TOOLS[detected]),
+        "tools": tool_versions(_IMPORT_TOOLS[detected]),
     }
 
     def work(folder: Path) -> Any:
@@ -235,7 +235,7 @@ def recover(
         "lesson": lesson.digests,
         "settings": settings,
         "machine": [threads, sorted(cpu_features())],
-        "tools": _versions(_TRAINING_TOOLS),
+        "tools": tool_versions(_TRAINING_TOOLS),
     }
 
     def work(folder: Path, workdir: Path) -> Any:
@@ -297,7 +297,7 @@ def prepare_data(
     inputs = {
         **request,
         "sources": {key: fingerprint(value) for key, value in sources.items()},
-        "tools": _versions(("pillow", "numpy")),
+        "tools": tool_versions(("pillow", "numpy")),
     }
     entry = store.make("data", "read the data" if sources else "make calibration samples", inputs, work)
     answer = entry.value
@@ -397,7 +397,7 @@ def _changed(
         )
 
     digests = {key: digest_file(value) if isinstance(value, Path) else value for key, value in request.items()}
-    inputs = {"model": model.digest, **digests, "tools": _versions(tools)}
+    inputs = {"model": model.digest, **digests, "tools": tool_versions(tools)}
     return replace(_source_model(store.make(kind, doing[0], inputs, work)), states=model.states)
 
 
@@ -429,7 +429,9 @@ def _digest_if_there(path: Path) -> str | None:
     return digest_file(path) if path.is_file() else None
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str | None]:
+def tool_versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Of packages, for the key of a stage that they do the work of; None of one that is not there."""
+
     def version(name: str) -> str | None:
         try:
             return metadata.version(name)
