@@ -142,7 +142,12 @@ def _build(
     ] = None,
     max_time: Annotated[str | None, typer.Option("--max-time", metavar="20m", help="Train so long at most.")] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="auto|fp32|fp16|mixed|int8",
+            help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes.",
+        ),
     ] = None,
     io: Annotated[
         str | None, typer.Option("--io", metavar="float32|int8|uint8", help="The artifact's inputs and outputs.")

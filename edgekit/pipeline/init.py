@@ -72,7 +72,7 @@ color = {color:<22}# rgb, bgr
 # reinsert = true             # gives BatchNormalization back to a network that came without any
 
 [precision]
-precision = "auto"            # auto, fp32, fp16, int8
+precision = "auto"            # auto, fp32, fp16, mixed, int8
 io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs
 
 [gates]

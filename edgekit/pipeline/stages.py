@@ -368,11 +368,11 @@ def compile_plan(
         return child.call(
             "edgekit.pipeline.native:compile_artifact",
             {"backend": backend.name, "request": {**request, **paths}},
-            what=f"compiling {plan.default} with {backend.name}",
+            what=f"compiling {plan.precision} with {backend.name}",
             blame=f"the back end {backend.name} on your model",
         )
 
-    entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)
+    entry = store.make("compile", f"compile {plan.precision} · {backend.name}", inputs, work)
     files = tuple(entry.file(name) for name in entry.value["files"])
     artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
     return replace(artifact, states=_own_states(model, artifact))
