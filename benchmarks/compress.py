@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import models
-from edgekit.core.recipe import COMPRESSIONS
+from edgekit.core.recipe_file import COMPRESSIONS
 from edgekit.core.types import Precision
 from edgekit.pipeline.build import build
 from edgekit.report.build_report import TargetReport

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import prepare
-from edgekit.core.recipe import DataSection, ModelSection, load_recipe
+from edgekit.core.recipe import DataSection, ModelSection
+from edgekit.core.recipe_file import load_recipe
 from edgekit.ir.model import Model
 from edgekit.ir.run import run
 from edgekit.passes.prune.compensation import compensate

@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.models import prepare
 from benchmarks.pruning_importance import Case, case
-from edgekit.core.recipe import DataSection, ModelSection, load_recipe
+from edgekit.core.recipe import DataSection, ModelSection
+from edgekit.core.recipe_file import load_recipe
 from edgekit.ir.model import Model
 from edgekit.passes.cluster.clustering import ClusterWeights
 from edgekit.passes.contract import Pass, apply

@@ -21,7 +21,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError
-    from edgekit.core.recipe import Recipe, load_recipe
+    from edgekit.core.recipe import Recipe
+    from edgekit.core.recipe_file import load_recipe
     from edgekit.ir.model import Model
     from edgekit.pipeline.bench import bench
     from edgekit.pipeline.build import build

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgekit.core.recipe import load_recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.core.resources import resource
 from edgekit.pipeline import child
 

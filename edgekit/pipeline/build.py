@@ -9,7 +9,8 @@ from typing import Any
 
 from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UsageError, from_system
-from edgekit.core.recipe import Recipe, load_recipe
+from edgekit.core.recipe import Recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.data.function import load_function
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.recipe import DataSection, ModelSection, compression, load_recipe, model_section
+from edgekit.core.recipe import DataSection, ModelSection
+from edgekit.core.recipe_file import compression, load_recipe, model_section
 from edgekit.core.types import TensorSpec
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.errors import InvalidInputError
-from edgekit.core.recipe import load_recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.core.resources import resource
 from edgekit.formats.detection import READABLE
 

@@ -3,7 +3,8 @@
 import pytest
 
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.recipe import Recipe, load_recipe
+from edgekit.core.recipe import Recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.core.types import Precision
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgekit.core.recipe import GateSection, Recipe, load_recipe
+from edgekit.core.recipe import GateSection, Recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.pipeline.init import has_data
 
 

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import ShrinkSection, load_recipe
+from edgekit.core.recipe import ShrinkSection
+from edgekit.core.recipe_file import load_recipe
 from edgekit.passes.prune.importance import importances
 from edgekit.passes.prune.schedule import Schedule
 from edgekit.pipeline.build import build

@@ -20,7 +20,8 @@ from edgekit.cli.tables import print_build
 from edgekit.core import events
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import COMPRESSIONS, RecoverSection, load_recipe
+from edgekit.core.recipe import RecoverSection
+from edgekit.core.recipe_file import COMPRESSIONS, load_recipe
 from edgekit.core.resources import resource
 from edgekit.passes.recover.settings import Augment, BatchNorm, Hint, Optimizer, RecoverSettings, Schedule
 from edgekit.pipeline.build import build

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import load_recipe
+from edgekit.core.recipe_file import load_recipe
 from edgekit.pipeline import child
 from edgekit.pipeline.build import build
 from edgekit.pipeline.targets import load_target

@@ -10,7 +10,8 @@ import pytest
 
 from edgekit.cli.tables import print_build
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import ShrinkSection, load_recipe
+from edgekit.core.recipe import ShrinkSection
+from edgekit.core.recipe_file import load_recipe
 from edgekit.passes.sparsify.sparsify import PATTERNS
 from edgekit.pipeline.build import build
 
