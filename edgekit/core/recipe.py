@@ -196,6 +196,7 @@ class RecoverSection(_Section):
 
     Attributes:
         recover: whether it does.
+        qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
@@ -206,6 +207,7 @@ class RecoverSection(_Section):
     """
 
     recover: bool = False
+    qat: bool = False
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     max_seconds: float | None = Field(default=None, gt=0)
     label_share: float | None = Field(default=None, ge=0, le=1)
@@ -229,12 +231,19 @@ class RecoverSection(_Section):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What is said of how to train."""
-        return self.model_dump(mode="json", exclude={"recover"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"recover", "qat"}, exclude_none=True)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained."""
+        return self.recover or self.qat
 
     @model_validator(mode="after")
     def _how_only_if(self) -> Self:
-        if self.settings and not self.recover:
-            message = f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover too"
+        if self.settings and not self.trains:
+            message = (
+                f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover or --qat too"
+            )
             raise ValueError(message)
         return self
 

@@ -149,6 +149,7 @@ class LearningCurve:
         learning_rate: the highest that was used.
         images_per_second: of training, on the clock.
         planned: how many epochs there were to be: fewer than the data decides where a clock said so.
+        in_int8: whether it was trained in int8; the score before is then that of int8 without training.
     """
 
     metric: str
@@ -160,6 +161,7 @@ class LearningCurve:
     learning_rate: float
     images_per_second: float
     planned: int
+    in_int8: bool = False
 
     @property
     def after(self) -> float:
