@@ -107,7 +107,7 @@ class Case:
         (spec,), (output,) = self.original.inputs, self.original.outputs
         self._input, self._output = spec.name, output.name
         self._images, self._labels = photographs("train20k")
-        self._order = np.random.default_rng(1).permutation(len(self._images))
+        self.order = np.random.default_rng(1).permutation(len(self._images))
 
     @cached_property
     def _test(self) -> tuple[Array, Array]:
@@ -127,7 +127,7 @@ class Case:
     def student(self, row: Row, model: Model, seed: int) -> Model:
         """The network of a row before its recovery, of the one that it starts from."""
         if row.pruned:
-            images = self._images[self._order[SELECTION : SELECTION + CALIBRATION]].astype(np.float32)
+            images = self._images[self.order[SELECTION : SELECTION + CALIBRATION]].astype(np.float32)
             evidence = Evidence({self._input: images}, {}, seed)
             pruning = PruneChannels(
                 LEFT,
@@ -157,7 +157,7 @@ class Case:
             return Result(name, seed, 0, self.top1(student), 0.0)
         labelled = row.label_share > 0
         selection, train = (
-            self.samples(rows, labelled=labelled) for rows in (self._order[:SELECTION], self._order[SELECTION:])
+            self.samples(rows, labelled=labelled) for rows in (self.order[:SELECTION], self.order[SELECTION:])
         )
         settings = RecoverSettings(
             epochs=epochs, seed=seed, label_share=row.label_share, reinsert=row.form == "re-inserted"

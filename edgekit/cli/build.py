@@ -137,6 +137,10 @@ def _build(
         bool,
         typer.Option("--recover", help="Train on the data until it is as good as it was; see docs/recovery.md."),
     ] = False,
+    qat: Annotated[
+        bool,
+        typer.Option("--qat", help="Train in int8, as the back end computes, after --recover or alone."),
+    ] = False,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Train so many epochs at most. Default: by the data.")
     ] = None,
@@ -207,6 +211,7 @@ def _build(
         ),
         "recover": given(
             recover=recover,
+            qat=qat,
             epochs=epochs,
             max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
         ),

@@ -345,10 +345,8 @@ def _training(curve: LearningCurve) -> str:
     unit = " dB" if curve.metric == "sqnr" else ""
     seconds = sum(epoch.seconds for epoch in curve.epochs)
     took = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-    return (
-        f"trained for {took}: {curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split;"
-        f" {escape(curve.note)}"
-    )
+    gain = f"{curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split"
+    return f"trained {'in int8 ' if curve.in_int8 else ''}for {took}: {gain}; {escape(curve.note)}"
 
 
 def _thinning(thinned: ThinnedReport, place: str) -> str:

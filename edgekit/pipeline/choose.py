@@ -167,6 +167,7 @@ def _inputs(target: TargetJob) -> str:
             "model": job.original.digest,
             "shrunk": target.shrunk and target.shrunk.digest,
             "thinned": target.thinned and target.thinned.digest,
+            "int8_form": target.int8_form and target.int8_form.digest,
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(mode="json", exclude=_WHERE),
             "precisions": target.target.precisions,

@@ -50,6 +50,7 @@ color = {color:<22}# rgb, bgr
 
 [recover]
 # recover = false             # true trains on the data until the result is as good as it was; what follows says how
+# qat = false                 # true trains in int8 at the end, as the back end computes; what follows holds for both
 # epochs = 30                 # of all training, at most; by the data if left out, as all that follows
 # max_seconds = 1200.0        # the same on the clock
 # original_first = true       # trains the original on the labels, before it is pruned and teaches

@@ -50,6 +50,7 @@ class TargetJob:
             itself.
         shrunk: the imported model after pruning and recovery; `pruning` is how it was pruned, if it was.
         thinned: what is compiled for this target: a fused model whose weights are sparse or clustered.
+        int8_form: what int8 is compiled from, where it was trained in int8.
         curves: of each training that the model went through.
     """
 
@@ -63,6 +64,7 @@ class TargetJob:
     shrunk: SourceModel | None = None
     pruning: PruningChoice | None = None
     thinned: SourceModel | None = None
+    int8_form: SourceModel | None = None
     curves: tuple[LearningCurve, ...] = ()
 
     @property
@@ -110,10 +112,11 @@ class TargetJob:
         Raises:
             BrokenPromiseError: it answers otherwise than the Model.
         """
-        if self.model is self.job.fused:
-            return self.float_artifact
-        artifact = self._compile(self.model, _FLOAT, None, "float32")
-        self._check_float(self._golden_run(artifact).golden[0], self.model)
+        return self.float_artifact if self.model is self.job.fused else self._float_of(self.model)
+
+    def _float_of(self, model: SourceModel) -> Artifact:
+        artifact = self._compile(model, _FLOAT, None, "float32")
+        self._check_float(self._golden_run(artifact).golden[0], model)
         return artifact
 
     def artifact(self, plan: QuantPlan) -> Artifact:
@@ -123,6 +126,8 @@ class TargetJob:
             BrokenPromiseError: the float artifact of a smaller network answers otherwise than the Model.
         """
         io = self.job.recipe.precision.io
+        if self.int8_form and plan.default is Precision.INT8:
+            return self._compile(self.int8_form, plan, self._float_of(self.int8_form), io)
         plain = plan == _FLOAT and io == "float32"
         return self._own_float if plain else self._compile(self.model, plan, self._own_float, io)
 
@@ -265,7 +270,7 @@ class TargetJob:
             dense = self.dense(precision)
             against["dense"] = dense, dense.runtime_options
         if self.pruning and self.thinned:
-            filled = replace(self, thinned=None).artifact(QuantPlan(precision))
+            filled = replace(self, thinned=None, int8_form=None).artifact(QuantPlan(precision))
             against["filled"] = filled, filled.runtime_options
         return against
 

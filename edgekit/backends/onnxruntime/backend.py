@@ -11,7 +11,7 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.example import example
 from edgekit.backends.onnxruntime.proof import prove
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan
+from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
 
 __all__ = ["OnnxRuntimeBackend"]
 
@@ -55,6 +55,12 @@ class OnnxRuntimeBackend:
         from edgekit.backends.onnxruntime.compiler import compile_model
 
         return compile_model(request)
+
+    def integers(self, *, saturates: bool) -> Integers:
+        """As `edgekit.passes.quantize.qdq` writes it."""
+        from edgekit.backends.saturation import HALF_RANGE
+
+        return Integers(top=HALF_RANGE if saturates else 127)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """See `edgekit.backends.onnxruntime.proof`."""

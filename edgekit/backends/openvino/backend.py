@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.example import run_and_print
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan
+from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
 
 __all__ = ["OpenVINOBackend"]
 
@@ -72,6 +72,12 @@ class OpenVINOBackend:
         from edgekit.backends.openvino.compiler import compile_model
 
         return compile_model(request)
+
+    def integers(self, *, saturates: bool) -> Integers:  # noqa: ARG002
+        """As NNCF is asked to, in `edgekit.backends.openvino.quantize`."""
+        from edgekit.backends.saturation import HALF_RANGE
+
+        return Integers(top=HALF_RANGE, symmetric=True)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """Hold OpenVINO's own account against the plan."""

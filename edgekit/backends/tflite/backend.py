@@ -15,7 +15,17 @@ from edgekit.backends.tflite.proof import prove
 from edgekit.backends.tflite.runtimes import int8_gaps, oldest_runtime, require, require_known
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan, TensorSpec, permutation, to_json
+from edgekit.core.types import (
+    Account,
+    Artifact,
+    Integers,
+    Precision,
+    PrecisionProof,
+    QuantPlan,
+    TensorSpec,
+    permutation,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from edgekit.backends.tflite.calibrate import Samples
@@ -65,6 +75,10 @@ class TFLiteBackend:
         if request.plan == QuantPlan(Precision.FP32):
             return _compile_float(model, request)
         return _quantize(model, request)
+
+    def integers(self, *, saturates: bool) -> Integers:  # noqa: ARG002
+        """As ai-edge-quantizer does; every result is int8, but for a last softmax."""
+        return Integers(answers=True)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """See `edgekit.backends.tflite.proof`."""
