@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, Preprocess, QuantPlan
+from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, Preprocess, QuantPlan
 
-__all__ = ["Backend", "CompileRequest", "backend_names", "load_backend"]
+__all__ = ["Backend", "CompileRequest", "IntegerBackend", "backend_names", "load_backend"]
 
 _GROUP = "edgekit.backends"
 
@@ -101,6 +101,15 @@ class Backend(Protocol):
 
     def example(self, artifact: Artifact) -> str:
         """The shortest Python program that runs the artifact on its runtime, and feeds its `states` back."""
+        ...
+
+
+@runtime_checkable
+class IntegerBackend(Backend, Protocol):
+    """One that says what int8 is to it: a network can be trained for that, and comes with its scales recorded."""
+
+    def integers(self, *, saturates: bool) -> Integers:
+        """What int8 is to it, for a target whose CPU may cut off sums of int8 products, or can't."""
         ...
 
 

@@ -114,7 +114,8 @@ def _build(
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option("--schedule", metavar="uniform|global", help="How that is spread over the layers.")
+        str | None,
+        typer.Option("--schedule", metavar="uniform|global|capacity", help="How that is spread over the layers."),
     ] = None,
     prune_steps: Annotated[
         int | None, typer.Option("--prune-steps", metavar="N", help="Prune in N steps, each ranked anew. Default: 1.")
@@ -136,12 +137,21 @@ def _build(
         bool,
         typer.Option("--recover", help="Train on the data until it is as good as it was; see docs/recovery.md."),
     ] = False,
+    qat: Annotated[
+        bool,
+        typer.Option("--qat", help="Train in int8, as the back end computes, after --recover or alone."),
+    ] = False,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Train so many epochs at most. Default: by the data.")
     ] = None,
     max_time: Annotated[str | None, typer.Option("--max-time", metavar="20m", help="Train so long at most.")] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="auto|fp32|fp16|mixed|int8",
+            help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes.",
+        ),
     ] = None,
     io: Annotated[
         str | None, typer.Option("--io", metavar="float32|int8|uint8", help="The artifact's inputs and outputs.")
@@ -201,6 +211,7 @@ def _build(
         ),
         "recover": given(
             recover=recover,
+            qat=qat,
             epochs=epochs,
             max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -46,6 +46,10 @@ def print_build(report: BuildReport) -> None:
         print_rows(
             ("target", "device", "evidence", "runtime", "accuracy", "agrees with this host", "speed", "verdict"), rows
         )
+    rows = [(target.target, *_candidate_row(row)) for target in report.targets for row in target.candidates]
+    if rows:
+        console.print()
+        print_rows(("target", "weighed", "bytes", "of float's time", "drop on selection", "in float", "verdict"), rows)
     for target in report.targets:
         for note in _notes(target):
             console.print(f"[dim]{escape(target.target)}:[/] {note}")
@@ -239,6 +243,25 @@ def _size(size: int | None, of_float: int | None) -> tuple[str, str]:
     return (f"{size:,}" if size else "", f"{size / of_float:.2f}×" if size and of_float else "")
 
 
+def _candidate_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One precision of those that the shipped one was chosen from."""
+    if "error" in row:
+        return (str(row["precision"]), "", "", "", "", f"out: {row['error']}")
+    failings = {"accurate": "loses too much", "small": "larger than float", "cheap": "slower than float"}
+    told = ", ".join(said for key, said in failings.items() if not row[key])
+    if row.get("harmless"):
+        told += ", and no more than float"
+    layers = row["float_layers"]
+    return (
+        str(row["precision"]),
+        f"{row['bytes']:,}",
+        "" if row["ratio"] is None else f"{row['ratio']:.2f}×",
+        "" if row["drop"] is None else f"{row['drop']:.2f}",
+        ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if layers[3:] else ""),
+        told or "passes",
+    )
+
+
 def _device_row(device: DeviceReport) -> tuple[str, ...]:
     if device.error:
         return (device.name, "", "", "", "", "", f"failed ({device.exit_code})")
@@ -322,10 +345,8 @@ def _training(curve: LearningCurve) -> str:
     unit = " dB" if curve.metric == "sqnr" else ""
     seconds = sum(epoch.seconds for epoch in curve.epochs)
     took = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-    return (
-        f"trained for {took}: {curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split;"
-        f" {escape(curve.note)}"
-    )
+    gain = f"{curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split"
+    return f"trained {'in int8 ' if curve.in_int8 else ''}for {took}: {gain}; {escape(curve.note)}"
 
 
 def _thinning(thinned: ThinnedReport, place: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "Delegation",
     "EvidenceKind",
     "Gate",
+    "Integers",
     "Layout",
     "Measurement",
     "Metric",
@@ -46,9 +47,13 @@ _Number = float
 
 
 class Precision(enum.StrEnum):
-    """A storage or compute precision, the smallest first."""
+    """A storage or compute precision, the smallest first.
+
+    An artifact may also be mixed: int8, but for the layers that its plan names. A layer never is.
+    """
 
     INT8 = "int8"
+    MIXED = "mixed"
     FP16 = "fp16"
     FP32 = "fp32"
 
@@ -120,6 +125,24 @@ class QuantPlan:
 
     default: Precision
     layers: tuple[tuple[str, Precision], ...] = ()
+
+    @property
+    def precision(self) -> Precision:
+        """What the whole is called: mixed where a layer gets another precision than the others."""
+        return Precision.MIXED if any(precision is not self.default for _, precision in self.layers) else self.default
+
+
+@dataclass(frozen=True)
+class Integers:
+    """What int8 is to a back end: `top`, the greatest integer of weights, and whether activations are symmetric.
+
+    A symmetric scale has 0 in its middle, or at its end where nothing is negative. `answers` says whether the network's
+    outputs are integers, too, or what goes into a last softmax or sigmoid.
+    """
+
+    top: int = 127
+    symmetric: bool = False
+    answers: bool = False
 
 
 @dataclass(frozen=True)

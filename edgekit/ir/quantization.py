@@ -1,7 +1,8 @@
 """How a quantized source stores a value: scale and zero point, kept in the metadata of the Model's values.
 
 A Model is float throughout. Where its source was quantized already, the values that the source rounds carry what it
-rounds them to, so that a back end can give them the very same integers again without measuring anything.
+rounds them to, so that a back end can give them the very same integers again without measuring anything. Scales that we
+chose ourselves travel the same way: then the Model says so (`made_for`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import onnx_ir as ir
 from edgekit.ir.model import Model
 
 __all__ = [
-    "REARRANGING", "QuantParams", "forget_quant_params", "quant_params", "recorded_params", "set_quant_params",
+    "REARRANGING", "QuantParams", "forget_quant_params", "made_for", "quant_params", "recorded_params", "set_made_for",
+    "set_quant_params",
 ]  # fmt: skip
 
 _KEY = "edgekit.quantization"
+_TOP_KEY = "edgekit.weights_top"
 # These give their input's numbers in another order or shape.
 REARRANGING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
@@ -80,8 +83,20 @@ def recorded_params(model: Model) -> dict[str, QuantParams]:
     return found
 
 
+def set_made_for(model: Model, top: int) -> None:
+    """Record that scales and weights are our own, made for a back end whose weights go from −`top` to `top`."""
+    model.proto.metadata_props[_TOP_KEY] = str(top)
+
+
+def made_for(model: Model) -> int | None:
+    """The greatest integer of weights that the recorded scales go with; None where they are a source's, or none."""
+    text = model.proto.metadata_props.get(_TOP_KEY)
+    return int(text) if text else None
+
+
 def forget_quant_params(model: Model) -> None:
     """Take away what is recorded for the values of `model`: it is no longer the network that the source rounded."""
+    model.proto.metadata_props.pop(_TOP_KEY, None)
     for value in _values(model):
         set_quant_params(value, None)
 

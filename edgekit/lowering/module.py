@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +17,19 @@ from edgekit.lowering.naming import legal_name, scope_names
 from edgekit.lowering.node import Node
 from edgekit.lowering.registry import Entry, entry
 
-__all__ = ["LoweredModule"]
+__all__ = ["LoweredModule", "Simulation"]
+
+
+class Simulation(Protocol):
+    """What becomes of values and weights on their way through the network, where training simulates another one."""
+
+    def made(self, name: str, value: Laid) -> Laid:
+        """What is kept of an input, or of a result."""
+        ...
+
+    def read(self, layer: str, name: str, value: Laid) -> Laid:
+        """What a layer gets as one of its inputs, a value or a weight."""
+        ...
 
 
 class LoweredModule(tf.Module):  # type: ignore[misc]
@@ -51,23 +63,31 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
         values = self.activations(*inputs)
         return tuple(self._output(values, spec) for spec in self.outputs)
 
-    def activations(self, *inputs: Any, training: Mapping[str, Callable[..., Any]] | None = None) -> dict[str, Laid]:
+    def activations(
+        self,
+        *inputs: Any,
+        training: Mapping[str, Callable[..., Any]] | None = None,
+        simulation: Simulation | None = None,
+    ) -> dict[str, Laid]:
         """Run the network and give every value in it, by its name in the Model.
 
         Args:
             inputs: one tensor for each of `self.inputs`.
             training: lowerings by op type that take the place of the registered ones, where training wants another
                 form of an op than inference does.
+            simulation: changes values and weights on their way.
         """
         values: dict[str, Laid] = {}
         for tensor, spec, logical in zip(inputs, self.inputs, self._model_inputs, strict=True):
             order = permutation(logical.layout, spec.layout, len(spec.shape))
-            values[spec.name] = Laid(tensor, logical.shape, order)
+            laid = Laid(tensor, logical.shape, order)
+            values[spec.name] = simulation.made(spec.name, laid) if simulation else laid
         for node in self._model.graph:
             with tf.name_scope(f"{self._scopes[node.name or '']}/"):  # the slash: this very name, never a numbered one
-                results = self._lower(node, values, training or {})
-            for output, result in zip(node.outputs, results, strict=False):
-                values[output.name or ""] = result
+                results = self._lower(node, values, training or {}, simulation)
+                for output, result in zip(node.outputs, results, strict=False):
+                    name = output.name or ""
+                    values[name] = simulation.made(name, result) if simulation else result
         return values
 
     def concrete_function(self, batch: int) -> Any:
@@ -79,11 +99,22 @@ class LoweredModule(tf.Module):  # type: ignore[misc]
         return tf.function(self.__call__, input_signature=signature, autograph=False).get_concrete_function()
 
     def _lower(
-        self, node: ir.Node, values: dict[str, Laid], training: Mapping[str, Callable[..., Any]]
+        self,
+        node: ir.Node,
+        values: dict[str, Laid],
+        training: Mapping[str, Callable[..., Any]],
+        simulation: Simulation | None,
     ) -> tuple[Laid, ...]:
         view = Node(node)
         found = entry(view)
         arguments = [self._argument(found, index, view, value, values) for index, value in enumerate(node.inputs)]
+        if simulation:
+            arguments = [
+                simulation.read(view.name, value.name or "", argument)
+                if value is not None and isinstance(argument, Laid)
+                else argument
+                for value, argument in zip(node.inputs, arguments, strict=True)
+            ]
         result = training.get(view.op, found.lower)(view, *arguments)
         return result if isinstance(result, tuple) else (result,)
 

@@ -11,6 +11,7 @@ from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import EdgekitError, UsageError, from_system
 from edgekit.core.recipe import Recipe
 from edgekit.core.recipe_file import load_recipe
+from edgekit.core.types import Precision
 from edgekit.data.function import load_function
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
@@ -77,6 +78,7 @@ def build(
     parsed = load_recipe(Path(recipe) if recipe else named.recipe, flags or {}, compress=compress)
     _same_model(parsed, named)
     _want_data(parsed, model)
+    _want_int8(parsed)
     _want_float_states(parsed)
     if parsed.data.metric:
         load_function(parsed.data.metric, blame="your metric")
@@ -93,7 +95,7 @@ def build(
 
     backends = {target.name: backend.name for target, backend in jobs}
     seen = survey(store, named.path, parsed.model, parsed.run.seed, backends)
-    training = parsed.recover.recover
+    training = parsed.recover.trains
     data = prepare_data(
         store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed, training=training
     )
@@ -124,7 +126,7 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
         built = TargetJob(job, target, backend, *_clock(target, asked))
         try:
             recovery = Recovery.of(built, output.lock)
-            built = thinned(pruned(built, output.lock, recovery), recovery)
+            built = recovery.quantize(thinned(pruned(built, output.lock, recovery), recovery))
             recovery.remember(built, output.lock)
             trial, candidates = choose(built, output.lock)
         finally:
@@ -177,17 +179,27 @@ def _want_data(recipe: Recipe, model: str) -> None:
             blame="the command line",
             remedy="Add --eval-data D, or give --data D alone: it is split in three.",
         )
-    if data.none and recipe.recover.recover:
+    if data.none and recipe.recover.trains:
         raise UsageError(
             "recovery learns from data, and there is none (--no-data)",
             blame="the command line",
-            remedy="Give some, labelled or not: --data FOLDER; or leave out --recover (or --compress).",
+            remedy="Give some, labelled or not: --data FOLDER; or leave out --recover and --qat (or --compress).",
         )
     if not (data.data or data.train or data.none):
         raise UsageError(
             "a build needs data: it calibrates, chooses and judges on it",
             blame="the command line",
             remedy=f"Give some, or build unproven: edgekit build {model} --data FOLDER …, or --no-data",
+        )
+
+
+def _want_int8(recipe: Recipe) -> None:
+    wanted = recipe.precision.precision
+    if recipe.recover.qat and wanted not in {"auto", Precision.INT8}:
+        raise UsageError(
+            f"--qat trains for int8, and the precision is to be {wanted}",
+            blame="the command line",
+            remedy="Give --precision int8, or auto; or --recover, which trains in float.",
         )
 
 

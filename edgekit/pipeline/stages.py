@@ -225,7 +225,7 @@ def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path 
 def recover(
     store: Store, model: SourceModel, teacher: SourceModel, lesson: Lesson, settings: RecoverSettings, *, threads: int
 ) -> SourceModel:
-    """Train a smaller model until it is as good as it was; a killed training goes on where it was.
+    """Train a smaller model, or one in int8, until it is as good as it was; a killed training goes on where it was.
 
     Args:
         model: what to train.
@@ -243,6 +243,10 @@ def recover(
         "tools": tool_versions(_TRAINING_TOOLS),
     }
 
+    title, doing = "recover the accuracy", "recovering the accuracy"
+    if settings.integers is not None:
+        title, doing = "train in int8", "training in int8"
+
     def work(folder: Path, workdir: Path) -> Any:
         return child.call(
             "edgekit.pipeline.native:recover_model",
@@ -256,13 +260,13 @@ def recover(
                 "settings": settings,
                 "workdir": str(workdir),
             },
-            what="recovering the accuracy",
+            what=doing,
             blame="your model and data",
             limits=Limits(seconds=_LONGEST_TRAINING),
             threads=threads,
         )
 
-    entry = store.make_resumable("recover", "recover the accuracy", inputs, work)
+    entry = store.make_resumable("recover", title, inputs, work)
     fixed = replace(settings, epochs=entry.value["curve"]["planned"], max_seconds=None)
     if fixed != settings:
         # What the lock asks for from now on.
@@ -368,11 +372,11 @@ def compile_plan(
         return child.call(
             "edgekit.pipeline.native:compile_artifact",
             {"backend": backend.name, "request": {**request, **paths}},
-            what=f"compiling {plan.default} with {backend.name}",
+            what=f"compiling {plan.precision} with {backend.name}",
             blame=f"the back end {backend.name} on your model",
         )
 
-    entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)
+    entry = store.make("compile", f"compile {plan.precision} · {backend.name}", inputs, work)
     files = tuple(entry.file(name) for name in entry.value["files"])
     artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
     return replace(artifact, states=_own_states(model, artifact))

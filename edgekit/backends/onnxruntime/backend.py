@@ -11,7 +11,7 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.example import example
 from edgekit.backends.onnxruntime.proof import prove
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan
+from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
 
 __all__ = ["OnnxRuntimeBackend"]
 
@@ -20,9 +20,9 @@ class OnnxRuntimeBackend:
     """Compiles for ONNX Runtime's CPU provider. It has no fp16: that provider computes in float32 or in integers."""
 
     name: ClassVar[str] = "onnxruntime"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.MIXED, Precision.FP32)
     extra: ClassVar[str] = "onnxruntime"
 
     def tools(self) -> Mapping[str, str]:
@@ -55,6 +55,12 @@ class OnnxRuntimeBackend:
         from edgekit.backends.onnxruntime.compiler import compile_model
 
         return compile_model(request)
+
+    def integers(self, *, saturates: bool) -> Integers:
+        """As `edgekit.passes.quantize.qdq` writes it."""
+        from edgekit.backends.saturation import HALF_RANGE
+
+        return Integers(top=HALF_RANGE if saturates else 127)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """See `edgekit.backends.onnxruntime.proof`."""

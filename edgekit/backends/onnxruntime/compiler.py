@@ -17,7 +17,7 @@ from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_json
 from edgekit.ir.model import Model
-from edgekit.ir.quantization import QuantParams, recorded_params
+from edgekit.ir.quantization import QuantParams, made_for, recorded_params
 from edgekit.ir.run import Arrays
 from edgekit.passes.quantize import Placement, gemm_form, measure_ranges, params_of_range, place, write_qdq
 
@@ -36,10 +36,11 @@ def compile_model(request: CompileRequest) -> Artifact:
     if integers:
         model = gemm_form(source)
         recorded = recorded_params(model)
-        if recorded and request.saturates:
+        own = made_for(model)
+        if recorded and own is None and request.saturates:
             plan = spare_first_layers(plan, model)
         placement = _placement(request, model, plan, recorded)
-        top = HALF_RANGE if request.saturates and not recorded else 127
+        top = own or (HALF_RANGE if request.saturates and not recorded else 127)
         plan, model = _realised(plan, model, placement), write_qdq(model, placement, top=top)
     path = request.workdir / "model.onnx"
     notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}

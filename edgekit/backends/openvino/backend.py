@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.example import run_and_print
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan
+from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
 
 __all__ = ["OpenVINOBackend"]
 
@@ -35,7 +35,9 @@ class OpenVINOBackend:
     name: ClassVar[str] = "openvino"
     version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "openvino"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
+    )  # fmt: skip
     extra: ClassVar[str] = "openvino"
 
     def tools(self) -> Mapping[str, str]:
@@ -70,6 +72,12 @@ class OpenVINOBackend:
         from edgekit.backends.openvino.compiler import compile_model
 
         return compile_model(request)
+
+    def integers(self, *, saturates: bool) -> Integers:  # noqa: ARG002
+        """As NNCF is asked to, in `edgekit.backends.openvino.quantize`."""
+        from edgekit.backends.saturation import HALF_RANGE
+
+        return Integers(top=HALF_RANGE, symmetric=True)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """Hold OpenVINO's own account against the plan."""

@@ -18,7 +18,7 @@ from edgekit.core.digest import digest_files
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
 from edgekit.ir.model import Model
-from edgekit.ir.quantization import recorded_params
+from edgekit.ir.quantization import made_for, recorded_params
 
 __all__ = ["compile_model"]
 
@@ -36,7 +36,7 @@ def compile_model(request: CompileRequest) -> Artifact:
     with silence():
         plan = request.plan
         if plan.default is Precision.INT8 and recorded_params(source):
-            plan = spare_first_layers(plan, source)
+            plan = plan if made_for(source) else spare_first_layers(plan, source)
             model = _convert(request, quantized_form(source, plan), source)
         else:
             model = _float_model(request, source)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from edgekit.core.types import Precision, QuantPlan
 from edgekit.ir.model import Model
-from edgekit.ir.quantization import recorded_params
+from edgekit.ir.quantization import made_for, recorded_params
 from edgekit.passes.quantize import insert_qdq
 
 __all__ = ["quantized_form"]
@@ -22,4 +22,8 @@ def quantized_form(source: Model, plan: QuantPlan) -> io.BytesIO:
         plan: int8; its other layers compute in float.
     """
     kept = {layer for layer, precision in plan.layers if precision is not Precision.INT8}
-    return io.BytesIO(ir.to_proto(insert_qdq(source, recorded_params(source), kept).proto).SerializeToString())
+    return io.BytesIO(
+        ir.to_proto(
+            insert_qdq(source, recorded_params(source), kept, top=made_for(source) or 127).proto
+        ).SerializeToString()
+    )

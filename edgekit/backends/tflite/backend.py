@@ -15,7 +15,17 @@ from edgekit.backends.tflite.proof import prove
 from edgekit.backends.tflite.runtimes import int8_gaps, oldest_runtime, require, require_known
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, MissingToolError
-from edgekit.core.types import Account, Artifact, Precision, PrecisionProof, QuantPlan, TensorSpec, permutation, to_json
+from edgekit.core.types import (
+    Account,
+    Artifact,
+    Integers,
+    Precision,
+    PrecisionProof,
+    QuantPlan,
+    TensorSpec,
+    permutation,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from edgekit.backends.tflite.calibrate import Samples
@@ -33,7 +43,9 @@ class TFLiteBackend:
     name: ClassVar[str] = "tflite"
     version: ClassVar[str] = "4"
     runtime: ClassVar[str] = "ai_edge_litert"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
+    )  # fmt: skip
     extra: ClassVar[str] = "tflite"
 
     def tools(self) -> Mapping[str, str]:
@@ -63,6 +75,10 @@ class TFLiteBackend:
         if request.plan == QuantPlan(Precision.FP32):
             return _compile_float(model, request)
         return _quantize(model, request)
+
+    def integers(self, *, saturates: bool) -> Integers:  # noqa: ARG002
+        """As ai-edge-quantizer does; every result is int8, but for a last softmax."""
+        return Integers(answers=True)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """See `edgekit.backends.tflite.proof`."""

@@ -12,12 +12,12 @@ from edgekit.ir.quantization import REARRANGING, QuantParams
 from edgekit.passes.fuse.rewiring import Array, constant, new_constant, unique_node_name
 from edgekit.passes.quantize.weights import scale_for_bias, weight_scale
 
-__all__ = ["has_storable_weights", "insert_qdq", "new_node", "round_value", "store_weights"]
+__all__ = ["channel_axis", "has_storable_weights", "insert_qdq", "new_node", "round_value", "store_weights"]
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection[str] = ()) -> Model:
+def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection[str] = (), *, top: int = 127) -> Model:
     """A copy of `model` that rounds values to int8, and has the weights of its linear layers in int8.
 
     Weights are symmetric: see `weight_scale`. Biases and the network's outputs stay float.
@@ -26,11 +26,12 @@ def insert_qdq(model: Model, params: Mapping[str, QuantParams], keep: Collection
         model: a float network.
         params: how to store values, by name; the others are not rounded.
         keep: layers that compute in float, with float weights.
+        top: the greatest integer of weights.
     """
     model = model.clone()
     graph = model.graph
     for node in [node for node in graph if node.op_type in _LINEAR and node.name not in keep]:
-        store_weights(graph, node)
+        store_weights(graph, node, top=top)
     for value in [*graph.inputs, *(value for node in graph for value in node.outputs)]:
         found = params.get(value.name or "")
         readers = frozenset(str(use.node.name) for use in value.uses() if use.node.name not in keep)
@@ -57,7 +58,7 @@ def store_weights(
     value, weights = node.inputs[1], constant(node.inputs[1])
     assert value is not None
     assert weights is not None
-    axis = _channel_axis(node, weights.ndim)
+    axis = channel_axis(node, weights.ndim)
     scale = weight_scale(weights, axis, top)
     if bias is not None:
         scale = scale_for_bias(scale, weights, axis, bias / step)
@@ -84,7 +85,7 @@ def has_storable_weights(node: ir.Node) -> bool:
     return weights is not None and weights.dtype == np.float32 and weights.ndim >= 2
 
 
-def _channel_axis(node: ir.Node, rank: int) -> int:
+def channel_axis(node: ir.Node, rank: int) -> int:
     """The axis of the output channels in a linear layer's weights."""
     if node.op_type == "Conv":
         return 0

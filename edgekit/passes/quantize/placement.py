@@ -65,8 +65,10 @@ def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[s
         name = str(value.name)
         taking = [use.node for use in value.uses() if use.node in integer and _takes(use.node, use.idx)]
         kernel = maker if maker in integer else None
-        # Kernels give integers to every reader or to none; a convolution has no way to give floats.
-        everywhere = kernel is not None and (bool(taking) or name in rounded or kernel.op_type == "Conv")
+        # Kernels give integers to every reader or to none; a convolution, and a product with the activation behind it,
+        # have no way to give floats.
+        only_integers = kernel is not None and (kernel.op_type == "Conv" or value.producer() is not kernel)
+        everywhere = kernel is not None and (bool(taking) or name in rounded or only_integers)
         if not (taking or everywhere) or (maker is None and value.producer() is not None):
             continue
         moved = kernel.inputs[0] if kernel is not None and kernel.op_type in MOVING else None

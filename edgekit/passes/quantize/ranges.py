@@ -59,13 +59,19 @@ def measure_ranges(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) ->
     return ranges
 
 
-def params_of_range(values: Range) -> QuantParams:
-    """How to store a value that takes these numbers in int8: asymmetric, with an integer for 0.
+def params_of_range(values: Range, *, symmetric: bool = False) -> QuantParams:
+    """How to store a value that takes these numbers in int8, with an integer for 0.
+
+    Args:
+        values: the range.
+        symmetric: whether that integer is the least one where nothing is negative, and otherwise the one in the middle.
 
     The step is rounded down where it is not exact, so that nothing that can be stored lies beyond a range from 0: a
     runtime may then leave out the ReLU or the clip in front.
     """
     low, high = min(values.low, 0.0), max(values.high, 0.0)
+    if symmetric and low < 0:
+        return QuantParams(float(max(np.float32(max(-low, high) / 127), np.finfo(np.float32).tiny)), 0)
     if low == high:
         return QuantParams(1.0, -128)
     step = np.float32((high - low) / _STEPS)

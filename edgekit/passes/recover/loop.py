@@ -150,7 +150,16 @@ class Loop:
         pace = images / seconds if seconds else 0.0
         before, epochs = self._before, state.curve
         return LearningCurve(
-            before.metric, before.value, epochs, state.best, outcome, note, state.highest, pace, state.epochs
+            before.metric,
+            before.value,
+            epochs,
+            state.best,
+            outcome,
+            note,
+            state.highest,
+            pace,
+            state.epochs,
+            in_int8=self._settings.integers is not None,
         )
 
     def _say(self, state: _State, done: int) -> None:

@@ -12,11 +12,11 @@ from edgekit.passes.recover.heads import heads
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import BatchNorm, RecoverSettings
 
-__all__ = ["Plan", "default_epochs", "make_plan"]
+__all__ = ["SMALLEST_BATCH", "Plan", "default_epochs", "make_plan"]
 
 _SEEN = 900_000  # samples that a recovery sees, unless that makes too few or too many epochs
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
-_SMALLEST_BATCH = 16  # whose statistics say something
+SMALLEST_BATCH = 16  # whose statistics say something
 _NARROW = frozenset({"avx512_bf16", "amx_bf16"})
 
 
@@ -56,7 +56,7 @@ def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan
     fixed = next((spec.shape[0] for spec in student.inputs if spec.shape), None)
     batch = fixed or max(1, min(settings.batch, len(train) // 4))
     steps = max(len(train) // batch, 1)
-    norm = settings.batch_norm or (BatchNorm.BATCH if classes and batch >= _SMALLEST_BATCH else BatchNorm.FROZEN)
+    norm = settings.batch_norm or (BatchNorm.BATCH if classes and batch >= SMALLEST_BATCH else BatchNorm.FROZEN)
     reinsert = settings.reinsert
     return Plan(
         batch,
@@ -64,8 +64,10 @@ def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan
         # An average over a tenth of an epoch, but no fewer than 10 batches and no more than 100.
         1 - 1 / min(max(steps / 10, 10), 100),
         share if train.targets else 0.0,
-        classes and bool(_NARROW & cpu_features()) if narrow is None else narrow,
-        norm is BatchNorm.BATCH and not settings.thinned if reinsert is None else reinsert,
+        settings.integers is None and classes and bool(_NARROW & cpu_features()) if narrow is None else narrow,
+        norm is BatchNorm.BATCH and not settings.thinned and settings.integers is None
+        if reinsert is None
+        else reinsert,
     )
 
 

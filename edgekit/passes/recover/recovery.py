@@ -42,7 +42,8 @@ def recover_model(
 
     Returns:
         The Model with the weights of the best epoch, and the curve. Where no epoch was better than the weights before,
-        it is `student` itself.
+        it is `student` itself. With `settings.integers` it is the int8 form, BatchNormalization folded, in any case:
+        the curve's score before is then that of int8 without training.
 
     Raises:
         InvalidInputError: the samples can't train this, the teacher answers NaN, or weights that should go on sharing
@@ -51,6 +52,7 @@ def recover_model(
         UsageError: the disk is full.
     """
     from edgekit.lowering.registry import require_supported
+    from edgekit.passes.recover.int8_form import int8_form
     from edgekit.passes.recover.loop import Loop
     from edgekit.passes.recover.setup import set_up
     from edgekit.passes.recover.training import written_back
@@ -62,12 +64,14 @@ def recover_model(
         check_samples(student, samples, heads(student, samples.targets), role)
     try:
         setup = set_up(student, teacher, train, selection, settings=settings, workdir=workdir)
+        begun = setup.trainer.weights()
         best, curve = Loop(setup, settings, workdir, started).run()
     except OSError as error:
         raise from_system(error) from error
-    if not best:
+    fake = setup.trainer.fake
+    if not best and fake is None:
         return student, curve
-    recovered = written_back(setup.model, best)
+    recovered = int8_form(setup.model, fake, best or begun) if fake else written_back(setup.model, best)
     if settings.thinned:
         keep_code_books(setup.model, recovered)
     return recovered, curve

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
+from edgekit.core.types import Integers
+
 __all__ = [
     "Augment", "BatchNorm", "Epoch", "Hint", "LearningCurve", "Optimizer", "Outcome", "RecoverSettings", "Schedule",
 ]  # fmt: skip
@@ -75,8 +77,10 @@ class RecoverSettings:
             itself and all outputs are classes. Values would miss the digits.
         share: of the epochs that the data decides: of one of several trainings.
         reinsert: put BatchNormalization behind the convolutions of a network that came without any; None: where it
-            would train with batch statistics, and nothing was thinned out.
+            would train with batch statistics in float, and nothing was thinned out. int8 has it folded.
         thinned: the network was thinned out: zeros stay zero, and weights that share a value go on sharing it.
+        integers: train in int8, as a back end with these computes; None: in float. It begins with the ranges of
+            values on 256 samples, and its result is the network's int8 form.
         seed: of everything random.
     """
 
@@ -102,6 +106,7 @@ class RecoverSettings:
     reinsert: bool | None = None
     share: float = 1.0
     thinned: bool = False
+    integers: Integers | None = None
     seed: int = 0
 
 
@@ -144,6 +149,7 @@ class LearningCurve:
         learning_rate: the highest that was used.
         images_per_second: of training, on the clock.
         planned: how many epochs there were to be: fewer than the data decides where a clock said so.
+        in_int8: whether it was trained in int8; the score before is then that of int8 without training.
     """
 
     metric: str
@@ -155,6 +161,7 @@ class LearningCurve:
     learning_rate: float
     images_per_second: float
     planned: int
+    in_int8: bool = False
 
     @property
     def after(self) -> float:

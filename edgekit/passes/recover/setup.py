@@ -11,6 +11,7 @@ from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
+from edgekit.passes.quantize import gemm_form, measure_ranges
 from edgekit.passes.recover.batch_norm import InsertBatchNorm, has_batch_norm
 from edgekit.passes.recover.feeding import Feed
 from edgekit.passes.recover.heads import with_shares
@@ -69,12 +70,16 @@ def set_up(
             "samples": [train.digest, selection.digest],
         }
     )
-    model = student
-    if plan.reinsert and not has_batch_norm(student):
+    model, ranges = student, None
+    if settings.integers is not None or (plan.reinsert and not has_batch_norm(student)):
         feeds = train.take(slice(0, _CALIBRATION)).feeds(student.inputs)
-        model, _ = apply(student, [InsertBatchNorm(feeds, resized=not settings.thinned)], settings.seed)
+        if settings.integers is not None:
+            model = gemm_form(apply(student, FUSION, settings.seed, until_stable=True)[0])
+            ranges = measure_ranges(model, feeds)
+        else:
+            model, _ = apply(student, [InsertBatchNorm(feeds, resized=not settings.thinned)], settings.seed)
     fused, _ = apply(teacher, FUSION, settings.seed, until_stable=True)
-    trainer = Trainer(model, fused, train, settings, plan)
+    trainer = Trainer(model, fused, train, settings, plan, ranges=ranges)
     taught = answers(trainer, selection)
     augment = settings.augment
     if augment is None:

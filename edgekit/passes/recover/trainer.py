@@ -13,11 +13,13 @@ from edgekit.core.types import Layout, permutation
 from edgekit.ir.model import Model
 from edgekit.lowering.layout import Laid
 from edgekit.lowering.module import LoweredModule
+from edgekit.passes.quantize.ranges import Range
+from edgekit.passes.recover.fake_quantize import FakeQuantization
 from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.hints import hint_loss, matching_layers
 from edgekit.passes.recover.losses import distillation, supervision
 from edgekit.passes.recover.optimizing import make_optimizer
-from edgekit.passes.recover.planning import Plan
+from edgekit.passes.recover.planning import SMALLEST_BATCH, Plan
 from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.scoring import Score, score
 from edgekit.passes.recover.settings import BatchNorm, Hint, RecoverSettings
@@ -36,11 +38,23 @@ class Trainer:
 
     Attributes:
         heads: the student's.
-        steps_done: how many steps the optimizer has made.
+        fake: how the student rounds, where it is trained in int8.
     """
 
-    def __init__(self, student: Model, teacher: Model, samples: Samples, settings: RecoverSettings, plan: Plan) -> None:
-        """`samples` say how inputs are stored and which outputs have targets."""
+    def __init__(
+        self,
+        student: Model,
+        teacher: Model,
+        samples: Samples,
+        settings: RecoverSettings,
+        plan: Plan,
+        *,
+        ranges: Mapping[str, Range] | None = None,
+    ) -> None:
+        """`samples` say how inputs are stored and which outputs have targets, `ranges` what the student's values take.
+
+        With ranges, the student is trained in int8 as `settings.integers` says.
+        """
         self.heads = heads(student, samples.targets)
         self._settings, self._plan, self._affine = settings, plan, samples.affine
         self._student, self._teacher = LoweredModule(student), LoweredModule(teacher)
@@ -48,7 +62,13 @@ class Trainer:
         self._inputs = student.inputs
         self._layers = matching_layers(student, teacher, settings.hint)
         self._trained = trained(student, self._student)
-        undecayed = [variable for name, variable in self._trained.items() if not decays(name, self._student)]
+        self._variables = dict(self._student.weights)
+        self.fake: FakeQuantization | None = None
+        if settings.integers is not None and ranges is not None:
+            self.fake = FakeQuantization(student, self._student.weights, ranges, settings.integers)
+            self._variables |= self.fake.variables
+        self._moving = self.fake and self.fake.following(plan.momentum if plan.batch >= SMALLEST_BATCH else 1.0)
+        undecayed = [variable for variable in self._trained.values() if not decays(variable)]
         self._optimizer = make_optimizer(settings, list(self._trained.values()), undecayed)
         self._restore = restoring(student, self._trained) if settings.thinned else None
         self._lowerings: dict[str, Callable[..., Any]] = {}
@@ -97,13 +117,13 @@ class Trainer:
         return score(self.heads, whole, counted.targets, taught, sum(losses) / at)
 
     def weights(self) -> dict[str, Array]:
-        """The variables and statistics that training changes, by name."""
-        return {name: variable.numpy() for name, variable in self._student.weights.items()}
+        """The variables, ranges and statistics that training changes, by name."""
+        return {name: variable.numpy() for name, variable in self._variables.items()}
 
     def set_weights(self, arrays: Mapping[str, Array]) -> None:
         """Put in what `weights` gave."""
         for name, array in arrays.items():
-            self._student.weights[name].assign(array)
+            self._variables[name].assign(array)
 
     def slots(self) -> list[Array]:
         """The optimizer's state."""
@@ -130,7 +150,7 @@ class Trainer:
         variables = list(self._trained.values())
         lowerings = widened(self._lowerings) if self._lowerings and self._plan.bfloat16 else self._lowerings
         with tf.GradientTape() as tape:
-            student = self._student.activations(*ready, training=lowerings)
+            student = self._student.activations(*ready, training=lowerings, simulation=self._moving)
             loss = self._loss(_logits(self.heads, student), targets, taught)
             if self._layers:
                 assert teacher is not None
@@ -143,7 +163,7 @@ class Trainer:
         return loss
 
     def _examined(self, inputs: Any, targets: Any, taught: Any) -> tuple[dict[str, Any], Any]:
-        logits = _logits(self.heads, self._student.activations(*self._prepared(inputs)))
+        logits = _logits(self.heads, self._student.activations(*self._prepared(inputs), simulation=self.fake))
         return logits, self._loss(logits, targets, taught)
 
     def _taught(self, inputs: Any) -> dict[str, Any]:

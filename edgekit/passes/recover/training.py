@@ -55,9 +55,9 @@ def trained(model: Model, module: LoweredModule) -> dict[str, Any]:
     return found
 
 
-def decays(name: str, module: LoweredModule) -> bool:
+def decays(variable: Any) -> bool:
     """Whether weight decay is for this one: kernels and matrices, neither biases nor scales."""
-    return _long_axes(module.weights[name]) >= 2
+    return _long_axes(variable) >= 2
 
 
 def batch_statistics(momentum: float) -> Callable[..., Laid]:
