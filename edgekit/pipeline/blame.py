@@ -101,6 +101,7 @@ def _explain(store: Store, folder: Path, device: Device) -> TargetBlame:
         repaired=left.naive if left else None,
         layers=ranked(found, {cost.layer: cost for cost in left.layers} if left else {}, plan, times),
         ops=ops,
+        total_us=sum(op.us for op in ops),
         note=profile.note,
         runtime=runtime,
         where=where,

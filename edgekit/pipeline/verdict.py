@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
-from edgekit.core.types import EvidenceKind, Gate, Metric
+from edgekit.core.types import EvidenceKind, Gate, Metric, Precision
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.download import download_bytes
@@ -42,6 +42,7 @@ def target_report(
     exit_code = combine((exit_code, *(device.exit_code for device in devices)))
     on_target = _latency(target, showing) if speaks else None
     at_host = None if speaks else _latency(target, here)
+    is_int8 = trial.artifact.plan.default is Precision.INT8
     return TargetReport(
         target=target.target.name,
         backend=target.backend.name,
@@ -71,7 +72,7 @@ def target_report(
         store={
             "original": target.job.original.place,
             "plain": target.plain.place,
-            "compiled": target.model.place,
+            "compiled": (target.int8_form if target.int8_form and is_int8 else target.model).place,
             "data": target.job.data.entry.place,
         },
     )

@@ -80,6 +80,7 @@ class TargetBlame:
         repaired: the same in the network that was compiled; None where that is the one that came.
         layers: the worst first.
         ops: what the runtime took for each operator; empty where it doesn't say. `note` says why, or how fine it is.
+        total_us: of all of them, in microseconds.
         runtime: that took it, and `where`.
     """
 
@@ -93,6 +94,7 @@ class TargetBlame:
     repaired: Cost | None
     layers: tuple[BlamedLayer, ...]
     ops: tuple[OpRow, ...]
+    total_us: float
     note: str
     runtime: str
     where: str
