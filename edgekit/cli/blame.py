@@ -50,9 +50,7 @@ def _print_target(target: TargetBlame) -> None:
     print_rows(_HEADER, [_layer(row) for row in target.layers])
     print_line("")
     if target.ops:
-        print_line(
-            f"on {target.runtime}, {target.where}: {sum(op.us for op in target.ops):,.1f} µs for these operators"
-        )
+        print_line(f"on {target.runtime}, {target.where}: {target.total_us:,.1f} µs for all operators")
         rows = [(f"{op.us:,.1f}", f"{100 * op.share:.1f} %", op.op, op.layer or "") for op in target.ops]
         print_rows(("µs", "share", "operator", "layer"), rows)
     if target.note:

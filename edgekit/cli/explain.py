@@ -35,7 +35,7 @@ The document of --json:
   targets   target, backend, precision, samples, naive {sqnr_db, agreement, drop}, repaired, runtime, note,
             layers [{layer, op, precision, blame, cost, left, weights, output, whole, weights_range, output_range,
             weights_outliers [{channel, factor}], output_outliers, bytes_share, macs_share, time_share}],
-            ops [{op, names, layer, us, share}]
+            ops [{op, names, layer, us, share}], total_us
 
 \b
 The document of --pruning --json:
