@@ -20,12 +20,11 @@ from edgekit.ir.model import Model
 from edgekit.ir.run import run_bytes
 from edgekit.passes.contract import apply
 from edgekit.passes.equalise.equalise import EqualiseChannels
-from edgekit.passes.equalise.scale_classes import scale_classes, scaled
 from edgekit.passes.fuse import FUSION
-from edgekit.passes.layer_weights import set_weights
 from edgekit.pipeline.build import build
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
+from tests import planting
 
 _TARGETS = ("raspberry-pi-5", "intel-cpu")
 _INT8: Any = {"precision": {"precision": "int8"}}
@@ -37,15 +36,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = resource("models/digits-cnn")
     path = import_source(default_store(), home / "digits-cnn.keras", ModelSection(), seed=0).path
     model, _ = apply(Model.load(path), FUSION, 0, until_stable=True)
-    residual = scale_classes(model)[0]
-    scales = np.ones(residual.size)
-    scales[5] = 1000.0
-    for axis in residual.axes:
-        content = model.graph.initializers[axis.constant].const_value
-        assert content is not None
-        set_weights(model, axis.constant, scaled(content.numpy(), axis, scales))
+    planted, _ = planting.rescaled(model, "stem", channel=5)
     result = tmp_path_factory.mktemp("planted") / "planted.onnx"
-    onnx.save(ir.to_proto(model.proto), result)
+    onnx.save(ir.to_proto(planted.proto), result)
     return result
 
 
