@@ -197,6 +197,7 @@ class RecoverSection(_Section):
     Attributes:
         recover: whether it does.
         qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
+        qat_bits: of the weights in that; 4 makes a smaller file where the back end stores them so.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
@@ -208,6 +209,7 @@ class RecoverSection(_Section):
 
     recover: bool = False
     qat: bool = False
+    qat_bits: Literal[4, 8] = 8
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     max_seconds: float | None = Field(default=None, gt=0)
     label_share: float | None = Field(default=None, ge=0, le=1)
@@ -231,7 +233,7 @@ class RecoverSection(_Section):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What is said of how to train."""
-        return self.model_dump(mode="json", exclude={"recover", "qat"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"recover", "qat", "qat_bits"}, exclude_none=True)
 
     @property
     def trains(self) -> bool:
@@ -244,6 +246,9 @@ class RecoverSection(_Section):
             message = (
                 f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover or --qat too"
             )
+            raise ValueError(message)
+        if self.qat_bits != 8 and not self.qat:
+            message = "qat_bits says how to train in int8, and nothing says that: give --qat too"
             raise ValueError(message)
         return self
 
