@@ -85,7 +85,7 @@ class Judge:
 
     def __init__(self, folder: Path) -> None:
         """`folder` keeps artifacts and answers."""
-        self._case, self._folder = Case(), folder
+        self._case, self._folder = Case(folder), folder
         self._fused, _ = apply(self._case.original, FUSION, 0, until_stable=True)
         (self._spec,) = self._fused.inputs
         images, self._labels = photographs("test5k")

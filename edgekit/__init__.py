@@ -44,7 +44,7 @@ _HOMES = {
     "inspect": "edgekit.pipeline.inspect",
     "list_targets": "edgekit.pipeline.targets",
     "load": "edgekit.pipeline.inspect",
-    "load_recipe": "edgekit.core.recipe",
+    "load_recipe": "edgekit.core.recipe_file",
     "load_target": "edgekit.pipeline.targets",
     "validate": "edgekit.pipeline.validate",
 }

@@ -114,7 +114,8 @@ def _build(
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option("--schedule", metavar="uniform|global", help="How that is spread over the layers.")
+        str | None,
+        typer.Option("--schedule", metavar="uniform|global|capacity", help="How that is spread over the layers."),
     ] = None,
     prune_steps: Annotated[
         int | None, typer.Option("--prune-steps", metavar="N", help="Prune in N steps, each ranked anew. Default: 1.")
@@ -148,7 +149,12 @@ def _build(
     ] = None,
     max_time: Annotated[str | None, typer.Option("--max-time", metavar="20m", help="Train so long at most.")] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="auto|fp32|fp16|int8", help="Default: auto.")
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="auto|fp32|fp16|mixed|int8",
+            help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes.",
+        ),
     ] = None,
     io: Annotated[
         str | None, typer.Option("--io", metavar="float32|int8|uint8", help="The artifact's inputs and outputs.")

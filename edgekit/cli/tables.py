@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from edgekit.report.pruning import PruningExplanation
 
 __all__ = [
-    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_metrics", "print_pruning",
-    "print_rows", "print_timings", "print_validation", "print_validations",
+    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_line", "print_metrics",
+    "print_pruning", "print_rows", "print_timings", "print_validation", "print_validations",
 ]  # fmt: skip
 
 
@@ -46,6 +46,10 @@ def print_build(report: BuildReport) -> None:
         print_rows(
             ("target", "device", "evidence", "runtime", "accuracy", "agrees with this host", "speed", "verdict"), rows
         )
+    rows = [(target.target, *_candidate_row(row)) for target in report.targets for row in target.candidates]
+    if rows:
+        console.print()
+        print_rows(("target", "weighed", "bytes", "of float's time", "drop on selection", "in float", "verdict"), rows)
     for target in report.targets:
         for note in _notes(target):
             console.print(f"[dim]{escape(target.target)}:[/] {note}")
@@ -201,6 +205,11 @@ def print_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(table)
 
 
+def print_line(text: str) -> None:
+    """A line as it is."""
+    _console().print(escape(text), soft_wrap=True)
+
+
 def _console() -> Console:
     # A pipe has no width: lines are then as long as they need to be, for grep.
     console = Console(highlight=False)
@@ -232,6 +241,25 @@ def _target_row(target: TargetReport) -> tuple[str, ...]:
 def _size(size: int | None, of_float: int | None) -> tuple[str, str]:
     """Bytes, and their share of the float model's."""
     return (f"{size:,}" if size else "", f"{size / of_float:.2f}×" if size and of_float else "")
+
+
+def _candidate_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One precision of those that the shipped one was chosen from."""
+    if "error" in row:
+        return (str(row["precision"]), "", "", "", "", f"out: {row['error']}")
+    failings = {"accurate": "loses too much", "small": "larger than float", "cheap": "slower than float"}
+    told = ", ".join(said for key, said in failings.items() if not row[key])
+    if row.get("harmless"):
+        told += ", and no more than float"
+    layers = row["float_layers"]
+    return (
+        str(row["precision"]),
+        f"{row['bytes']:,}",
+        "" if row["ratio"] is None else f"{row['ratio']:.2f}×",
+        "" if row["drop"] is None else f"{row['drop']:.2f}",
+        ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if layers[3:] else ""),
+        told or "passes",
+    )
 
 
 def _device_row(device: DeviceReport) -> tuple[str, ...]:

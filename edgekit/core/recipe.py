@@ -122,8 +122,9 @@ class ShrinkSection(_Section):
         prune: the share of the MACs that goes with whole channels, between 0 and 1. None: nothing goes.
         speedup: instead, how many times as fast as the unpruned network in the same precision the result is to be.
         importance: the measure that decides which; None: activations, or l2 where there is no data.
-        schedule: the same share of each group, or one ranking of the channels of all groups; a speed-up ranks them by
-            what a clock says.
+        schedule: the same share of each group, one ranking of the channels of all groups, or the most where MACs have
+            the fewest weights; a speed-up ranks them by what a clock says. None: capacity where training follows,
+            uniform where not.
         prune_steps: in how many steps; after each the importance is measured anew.
         sparsity: the share of the weights that becomes zero, between 0 and 1; or "N:M", of which N of M stay.
         pattern: which weights of a share become zero.
@@ -133,7 +134,7 @@ class ShrinkSection(_Section):
     prune: float | None = None
     speedup: float | None = None
     importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
-    schedule: Literal["uniform", "global"] = "uniform"
+    schedule: Literal["uniform", "global", "capacity"] | None = None
     prune_steps: int = Field(default=1, ge=1, le=100)
     sparsity: float | str | None = None
     pattern: Literal["global", "magnitude", "block", "random"] = "global"
@@ -198,6 +199,8 @@ class RecoverSection(_Section):
         recover: whether it does.
         qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
         qat_bits: of the weights in that; 4 makes a smaller file where the back end stores them so.
+        original_first: whether the original is trained on the labels before anything goes, so that the smaller network
+            starts from that and learns from that.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
@@ -210,6 +213,7 @@ class RecoverSection(_Section):
     recover: bool = False
     qat: bool = False
     qat_bits: Literal[4, 8] = 8
+    original_first: bool = False
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     max_seconds: float | None = Field(default=None, gt=0)
     label_share: float | None = Field(default=None, ge=0, le=1)
@@ -233,7 +237,7 @@ class RecoverSection(_Section):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What is said of how to train."""
-        return self.model_dump(mode="json", exclude={"recover", "qat", "qat_bits"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"recover", "qat", "qat_bits", "original_first"}, exclude_none=True)
 
     @property
     def trains(self) -> bool:
@@ -242,13 +246,14 @@ class RecoverSection(_Section):
 
     @model_validator(mode="after")
     def _how_only_if(self) -> Self:
-        if self.settings and not self.trains:
-            message = (
-                f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover or --qat too"
-            )
-            raise ValueError(message)
-        if self.qat_bits != 8 and not self.qat:
+        said, message = next(iter(self.settings), ""), ""
+        if said and not self.trains:
+            message = f"{said} says how to recover, and nothing says that: give --recover or --qat too"
+        elif self.original_first and not self.recover:
+            message = "original_first says how to recover, and nothing says that: give --recover too"
+        elif self.qat_bits != 8 and not self.qat:
             message = "qat_bits says how to train in int8, and nothing says that: give --qat too"
+        if message:
             raise ValueError(message)
         return self
 

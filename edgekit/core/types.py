@@ -50,9 +50,13 @@ _Number = float
 
 
 class Precision(enum.StrEnum):
-    """A storage or compute precision, the smallest first."""
+    """A storage or compute precision, the smallest first.
+
+    An artifact may also be mixed: int8, but for the layers that its plan names. A layer never is.
+    """
 
     INT8 = "int8"
+    MIXED = "mixed"
     FP16 = "fp16"
     FP32 = "fp32"
 
@@ -124,6 +128,11 @@ class QuantPlan:
 
     default: Precision
     layers: tuple[tuple[str, Precision], ...] = ()
+
+    @property
+    def precision(self) -> Precision:
+        """What the whole is called: mixed where a layer gets another precision than the others."""
+        return Precision.MIXED if any(precision is not self.default for _, precision in self.layers) else self.default
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def build(
     data = prepare_data(
         store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed, training=training
     )
-    job = Job(store, parsed, seen.original, seen.fused, data)
+    job = Job(store, parsed, seen.original, seen.fused, seen.fused, data)
     check_baseline(job)
     job = replace(job, fused=equalised(job, seen.fused))
     reports = [
@@ -195,11 +195,11 @@ def _want_data(recipe: Recipe, model: str) -> None:
 
 def _want_int8(recipe: Recipe) -> None:
     wanted = recipe.precision.precision
-    if recipe.recover.qat and wanted not in {"auto", Precision.INT8}:
+    if recipe.recover.qat and wanted not in {"auto", Precision.INT8, Precision.MIXED}:
         raise UsageError(
             f"--qat trains for int8, and the precision is to be {wanted}",
             blame="the command line",
-            remedy="Give --precision int8, or auto; or --recover, which trains in float.",
+            remedy="Give --precision int8, mixed or auto; or --recover, which trains in float.",
         )
 
 

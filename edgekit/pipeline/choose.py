@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
-from edgekit.core.types import Precision
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.lock import Choice, Lock
+from edgekit.pipeline.mixed import attempt_mixed
 from edgekit.pipeline.trial import TargetJob
 from edgekit.report.gates import inside_accuracy
 
@@ -19,7 +20,7 @@ __all__ = ["COST_OF_FLOAT", "candidates", "choose"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 4
+_RULE = 5
 # Keys of a recipe that say where something lies or runs: what is there counts apart.
 _WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
@@ -32,16 +33,17 @@ def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any
     Raises:
         UsageError: the back end can't make the precision that was asked for.
     """
-    if target.job.recipe.precision.precision != "auto":
-        (precision,) = candidates(target)
-        return target.attempt(precision), ()
+    asked = target.job.recipe.precision.precision
+    first, *_ = candidates(target)
+    if asked not in {"auto", Precision.MIXED}:
+        return target.attempt(QuantPlan(first)), ()
     inputs = _inputs(target)
     remembered = lock.choices.get(target.target.name)
     if remembered and remembered.inputs == inputs:
-        return target.attempt(remembered.precision), remembered.candidates
+        return target.attempt(remembered.plan), remembered.candidates
     rows: list[dict[str, Any]] = []
-    trial = _first_good(target, rows)
-    lock.choices[target.target.name] = Choice(inputs, trial.precision, tuple(rows))
+    trial = _mixed_as_asked(target, rows) if asked == Precision.MIXED else _first_good(target, rows)
+    lock.choices[target.target.name] = Choice(inputs, trial.precision, tuple(rows), trial.plan.layers)
     return trial, tuple(rows)
 
 
@@ -50,12 +52,14 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
     tried: list[tuple[Trial, dict[str, Any]]] = []
     for precision in candidates(target):
         try:
-            trial = target.attempt(precision)
+            trial = _attempt(target, precision, tried)
         except (BrokenPromiseError, InvalidInputError, UnsupportedOpError) as error:
             if precision is Precision.FP32:
                 raise
             events.warn(f"{target.target.name}: {precision} is out: {error.cause}")
             rows.append({"precision": precision, "error": error.cause})
+            continue
+        if trial is None:
             continue
         rows.append(row := _row(target, trial))
         tried.append((trial, row))
@@ -66,11 +70,44 @@ def _first_good(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
     return floating if row["accurate"] else _least_harmful(target, others, floating)
 
 
+def _attempt(target: TargetJob, precision: Precision, tried: Sequence[tuple[Trial, dict[str, Any]]]) -> Trial | None:
+    """The trial of a precision; None where int8 leaves nothing to mix, or where no mix helps."""
+    if precision is not Precision.MIXED:
+        return target.attempt(QuantPlan(precision))
+    # A mix is neither smaller nor, but for a clock's whim, faster than int8.
+    worth = (trial for trial, row in tried if trial.precision is Precision.INT8 and row["cheap"] and row["small"])
+    int8 = next(worth, None)
+    return _mixed(target, int8) if int8 else None
+
+
+def _mixed(target: TargetJob, int8: Trial) -> Trial | None:
+    """int8 loses too much: lift layers, unless float itself misses the gate and int8 adds nothing to that."""
+    limit, floating = target.job.recipe.gates.max_drop, target.attempt(QuantPlan(Precision.FP32))
+    if inside_accuracy(floating.selection, limit):
+        return attempt_mixed(target)
+    if inside_accuracy(target.held_against(int8, floating), limit):
+        return None
+    return attempt_mixed(target, floating)
+
+
+def _mixed_as_asked(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
+    """int8 with as many layers in float as the gate wants, be it none; whole where no mix passes it."""
+    int8 = target.attempt(QuantPlan(Precision.INT8))
+    rows.append(row := _row(target, int8))
+    mixed = None if row["accurate"] else _mixed(target, int8)
+    if mixed is not None:
+        rows.append(_row(target, mixed))
+    elif not row["accurate"]:
+        events.warn(f"{target.target.name}: no mix of int8 and float passes the accuracy gate")
+    return mixed or int8
+
+
 def _row(target: TargetJob, trial: Trial) -> dict[str, Any]:
     """What a trial is weighed by."""
     cost = trial.times.artifact.ratio if target.speaks else None
     return {
         "precision": trial.precision,
+        "float_layers": [layer for layer, _ in trial.plan.layers],
         "bytes": trial.artifact.size,
         "ratio": cost,
         "drop": trial.selection[0].drop if trial.selection else None,
@@ -112,11 +149,12 @@ def candidates(target: TargetJob) -> Iterable[Precision]:
         yield Precision(asked)
         return
     quantized = target.job.original.quantized is not None and target.model is target.job.fused
-    order = tuple(Precision) if quantized or target.speaks else target.target.precisions
-    for precision in order:
-        unprovable = precision is Precision.INT8 and target.job.data.synthetic and not quantized
-        if precision in target.backend.precisions and precision is not Precision.FP32 and not unprovable:
-            yield precision
+    provable = quantized or not target.job.data.synthetic
+    for precision in Precision if quantized or target.speaks else target.target.precisions:
+        wanted: tuple[Precision, ...] = (Precision.FP16,) if precision is Precision.FP16 else ()
+        if precision is Precision.INT8 and provable:
+            wanted = (Precision.INT8, Precision.MIXED)
+        yield from (each for each in wanted if each in target.backend.precisions)
     yield Precision.FP32
 
 

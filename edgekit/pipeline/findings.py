@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof
+from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
 from edgekit.pipeline.measure import Arrays
 
 __all__ = ["Judgement", "Showing", "Times", "Trial"]
@@ -31,20 +31,26 @@ class Times:
 
 @dataclass(frozen=True)
 class Trial:
-    """One precision, compiled and run.
+    """One plan, compiled and run.
 
     Attributes:
+        plan: what was asked for; the artifact's own also names the layers that the back end kept out of it.
         times: by the clock that a choice goes by.
         golden: its answers to the golden samples.
         selection: the metrics that a choice may look at; empty without data.
     """
 
-    precision: Precision
+    plan: QuantPlan
     artifact: Artifact
     proof: PrecisionProof
     times: Times
     golden: Arrays
     selection: tuple[Metric, ...]
+
+    @property
+    def precision(self) -> Precision:
+        """What the plan is called."""
+        return self.plan.precision
 
 
 @dataclass(frozen=True)

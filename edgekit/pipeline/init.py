@@ -42,7 +42,7 @@ color = {color:<22}# rgb, bgr
 # prune = 0.5                 # the share of the MACs that goes with whole channels; what follows says how
 # speedup = 2.0               # or: how many times as fast as unpruned, measured; it has no schedule
 # importance = "activations"  # activations, batch-norm, l1, l2, random, taylor
-# schedule = "uniform"        # uniform, global
+# schedule = "capacity"       # uniform, global, capacity: how that is spread over the layers
 # prune_steps = 1             # each step ranks the channels anew
 # sparsity = 0.5              # the share of the weights that becomes zero, or "2:4": two of each four stay
 # pattern = "global"          # of a share: global, magnitude, block, random
@@ -54,6 +54,7 @@ color = {color:<22}# rgb, bgr
 # qat_bits = 8                # of the weights in that: 8 or 4
 # epochs = 30                 # of all training, at most; by the data if left out, as all that follows
 # max_seconds = 1200.0        # the same on the clock
+# original_first = true       # trains the original on the labels, before it is pruned and teaches
 # label_share = 0.5           # of what is trained for; the original model, as the teacher, has the rest
 # learning_rate = 0.001       # the highest; found by a short test if left out
 # optimizer = "adam"          # adam, adamw, rmsprop, sgd
@@ -73,7 +74,7 @@ color = {color:<22}# rgb, bgr
 # reinsert = true             # gives BatchNormalization back to a network that came without any
 
 [precision]
-precision = "auto"            # auto, fp32, fp16, int8
+precision = "auto"            # auto, fp32, fp16, mixed, int8
 io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs
 
 [gates]

@@ -28,13 +28,15 @@ class Job:
 
     Attributes:
         original: the imported model, which every accuracy is held against.
-        fused: it, with fewer nodes and its channels in line: what is compiled, unless it is pruned, trained or thinned
+        plain: it, with fewer nodes.
+        fused: that, with its channels in line: what is compiled, unless it is pruned, trained or thinned
             out first.
     """
 
     store: Store
     recipe: Recipe
     original: SourceModel
+    plain: SourceModel
     fused: SourceModel
     data: Data
 
@@ -93,10 +95,20 @@ class Job:
             splits, data = self.data.entry.value["splits"], self.data
             digests = tuple(splits[name]["digest"] for name in ("training", "selection"))
             return Lesson(data.entry.file("training"), data.samples("selection"), data.targets("selection"), digests)
-        training = self._single_steps("training", _TRAINING_STEPS)
-        selection = self._single_steps("selection", _SELECTION_STEPS)
+        training, selection = self._single_steps("training", _TRAINING_STEPS), self._selection_steps
         files = training.file("training.npz"), selection.file("selection.npz")
         return Lesson(*files, None, (training.key, selection.key))
+
+    @property
+    def judging(self) -> tuple[Path, Path | None]:
+        """Single samples of the selection split, and their labels if there are any: see `lesson`."""
+        if not self.original.states:
+            return self.data.samples("selection"), self.data.targets("selection")
+        return self._selection_steps.file("selection.npz"), None
+
+    @cached_property
+    def _selection_steps(self) -> Entry:
+        return self._single_steps("selection", _SELECTION_STEPS)
 
     def _single_steps(self, split: str, most: int) -> Entry:
         """Steps of the sequences of a split, with the states that the original model came to, in `<split>.npz`."""

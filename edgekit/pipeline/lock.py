@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError
-from edgekit.core.types import Precision, from_json, to_json
+from edgekit.core.types import Precision, QuantPlan, from_json, to_json
 
 __all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice", "TrainingChoice"]
 
@@ -24,12 +24,19 @@ class Choice:
     Attributes:
         inputs: digest of everything that the choice depended on; another digest voids it.
         precision: what was chosen.
+        layers: of a mixed one the layers that are not int8, and what they are.
         candidates: what was weighed, for people: one row a precision.
     """
 
     inputs: str
     precision: Precision
     candidates: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[tuple[str, Precision], ...] = ()
+
+    @property
+    def plan(self) -> QuantPlan:
+        """What to compile."""
+        return QuantPlan(Precision.INT8 if self.precision is Precision.MIXED else self.precision, self.layers)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Lock:
             content = json.loads(path.read_text(encoding="utf-8"))
             rows = content["choices"].items()
             choices = {
-                target: Choice(row["inputs"], Precision(row["precision"]), tuple(row["candidates"]))
+                target: replace(from_json(Choice, {**row, "candidates": ()}), candidates=tuple(row["candidates"]))
                 for target, row in rows
             }
             pruning = {target: from_json(PruningChoice, row) for target, row in content.get("pruning", {}).items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from edgekit.backends.base import IntegerBackend
 from edgekit.core.digest import digest_json
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.core.types import INT4_TOP, Integers, from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
 from edgekit.passes.thin import Thinning
@@ -30,6 +30,7 @@ class Recovery:
         settings: what the recipe says of it, for all of it; None where none is wanted.
         shares: what each training in float has of all epochs.
         int8: what the one in int8 has, which is the last; 0 where none is wanted.
+        original_first: whether the first of them is the original's.
         inputs: digest of all that decides them, but for a clock.
         epochs: of each, where a lock remembers them.
     """
@@ -37,18 +38,30 @@ class Recovery:
     settings: RecoverSettings | None
     shares: tuple[float, ...] = ()
     int8: float = 0.0
+    original_first: bool = False
     inputs: str = ""
     epochs: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, target: TargetJob, lock: Lock) -> Recovery:
-        """What a recipe wants: a training after each step of pruning and thinning, or just one; and one in int8."""
+        """What a recipe wants: a training after each step of pruning and thinning, or just one; and one in int8.
+
+        Raises:
+            InvalidInputError: the original shall learn from labels, and there are none.
+        """
         recipe = target.job.recipe
         if not recipe.recover.trains:
             return cls(None)
         shrink = recipe.shrink
         pruned = shrink.prune_steps if shrink.prune is not None else int(shrink.speedup is not None)
         thinned = len(Thinning(shrink.sparsity, shrink.pattern, shrink.clusters).steps)
+        first = recipe.recover.original_first and pruned + thinned > 0
+        if first and target.job.lesson.targets is None:
+            raise InvalidInputError(
+                "the original shall learn first (original_first), and the data has no labels for it to learn from",
+                blame="your recipe",
+                remedy="Give data with labels, or leave original_first out: the original then teaches as it is.",
+            )
         settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
         inputs = digest_json(
             {
@@ -56,14 +69,16 @@ class Recovery:
                 "lesson": target.job.lesson.digests,
                 "shrink": shrink.model_dump(mode="json"),
                 "settings": settings,
+                "original first": first,
                 "trained": [recipe.recover.recover, recipe.recover.qat],
             }
         )
         remembered = lock.training.get(target.target.name)
         epochs = remembered.epochs if remembered and remembered.inputs == inputs else ()
         int8 = _INT8_SHARE if recipe.recover.qat else 0.0
-        trainings = max(pruned + thinned, 1) if recipe.recover.recover else 0
-        return cls(settings, ((1 - int8) / trainings,) * trainings if trainings else (), int8, inputs, epochs)
+        trainings = max(first + pruned + thinned, 1) if recipe.recover.recover else 0
+        shares = ((1 - int8) / trainings,) * trainings if trainings else ()
+        return cls(settings, shares, int8, first, inputs, epochs)
 
     @property
     def wanted(self) -> bool:
@@ -76,11 +91,18 @@ class Recovery:
             planned = tuple(curve.planned for curve in target.curves)
             lock.training[target.target.name] = TrainingChoice(self.inputs, planned)
 
+    def begun(self, target: TargetJob) -> TargetJob:
+        """The job whose original was trained, where it is to be."""
+        if not self.original_first:
+            return target
+        target, parent = self.train(target, target.job.original)
+        return replace(target, parent=parent)
+
     def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:
         """The job with one learning curve more, and `model` trained; both as they are where no training is wanted.
 
         Args:
-            target: the job, whose original model is the teacher.
+            target: the job, with the teacher.
             model: what to train.
             thinned: whether its zeros stay zero, and its shared values shared.
         """
@@ -115,7 +137,7 @@ class Recovery:
     ) -> tuple[TargetJob, SourceModel]:
         job = target.job
         settings = replace(self._part(len(target.curves) + 1, share), thinned=thinned, integers=integers)
-        trained = recover(job.store, model, job.original, job.lesson, settings, threads=_cores())
+        trained = recover(job.store, model, target.teacher, job.lesson, settings, threads=_cores())
         curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
         return replace(target, curves=(*target.curves, curve)), trained
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from edgekit.core import events
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError
-from edgekit.core.types import Precision
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.passes.prune.request import LayerTimes, Pruning
 from edgekit.pipeline.choose import candidates
 from edgekit.pipeline.layer_times import layer_times
@@ -47,7 +47,8 @@ def meet_speedup(
     Raises:
         InvalidInputError: the layers can't get that fast; says what stays.
     """
-    *others, last = candidates(target)
+    # What is mixed is int8 but for a few layers.
+    *others, last = dict.fromkeys(Precision.INT8 if each is Precision.MIXED else each for each in candidates(target))
     for precision in others:
         try:
             return _met(target, precision, pruning, speedup, prune)
@@ -85,7 +86,7 @@ def _attempt(
     precision: Precision, pruning: Pruning, times: LayerTimes, share: float, prune: Callable[[Pruning], TargetJob]
 ) -> _Attempt:
     job = prune(replace(pruning, times=times, share=share))
-    ratio = job.attempt(precision).times.dense_ratio
+    ratio = job.attempt(QuantPlan(precision)).times.dense_ratio
     assert ratio is not None
     assert job.pruning is not None
     with events.stage(f"{1 / ratio:.2f}× the speed, {job.pruning.predicted:.2f}× predicted"):

@@ -23,7 +23,7 @@ from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
     "Data", "Lesson", "SourceModel", "compile_plan", "equalise", "fuse", "import_source", "prepare_data", "prune",
-    "recover", "thin",
+    "recover", "stored_data", "stored_model", "thin", "tool_versions",
 ]  # fmt: skip
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -66,6 +66,11 @@ class SourceModel:
     reference: tuple[Path, str] | None = None
     steps: Mapping[str, float] = field(default_factory=dict)
     states: States = ()
+
+    @property
+    def place(self) -> str:
+        """Where it is in the store, for `stored_model`."""
+        return f"{self.path.parent.parent.name}/{self.path.parent.name}"
 
     @property
     def answering(self) -> tuple[Path, str]:
@@ -142,7 +147,7 @@ def import_source(
         "options": options.model_dump(mode="json", exclude={"path"}),
         "custom_objects": fingerprint(options.custom_objects) if options.custom_objects else None,
         "seed": seed,
-        "tools": _versions(_IMPORT_TOOLS[detected]),
+        "tools": tool_versions(_IMPORT_TOOLS[detected]),
     }
 
     def work(folder: Path) -> Any:
@@ -235,7 +240,7 @@ def recover(
         "lesson": lesson.digests,
         "settings": settings,
         "machine": [threads, sorted(cpu_features())],
-        "tools": _versions(_TRAINING_TOOLS),
+        "tools": tool_versions(_TRAINING_TOOLS),
     }
 
     title, doing = "recover the accuracy", "recovering the accuracy"
@@ -301,19 +306,24 @@ def prepare_data(
     inputs = {
         **request,
         "sources": {key: fingerprint(value) for key, value in sources.items()},
-        "tools": _versions(("pillow", "numpy")),
+        "tools": tool_versions(("pillow", "numpy")),
     }
     entry = store.make("data", "read the data" if sources else "make calibration samples", inputs, work)
-    answer = entry.value
-    for note in answer["notes"]:
+    for note in entry.value["notes"]:
         events.warn(note)
-    return Data(
-        splits={name: split["n"] for name, split in answer["splits"].items()},
-        labelled=answer["labelled"],
-        class_names=tuple(answer["class_names"]),
-        synthetic=not sources,
-        entry=entry,
-    )
+    return _data(entry, synthetic=not sources)
+
+
+def stored_data(store: Store, place: str, *, synthetic: bool) -> Data | None:
+    """What a build prepared, by the place of its entry; None where the store has it no more."""
+    entry = store.find(place)
+    return _data(entry, synthetic=synthetic) if entry else None
+
+
+def stored_model(store: Store, place: str) -> SourceModel | None:
+    """What a build imported or made of that, by its place; None where the store has it no more."""
+    entry = store.find(place)
+    return _source_model(entry) if entry else None
 
 
 def compile_plan(
@@ -362,11 +372,11 @@ def compile_plan(
         return child.call(
             "edgekit.pipeline.native:compile_artifact",
             {"backend": backend.name, "request": {**request, **paths}},
-            what=f"compiling {plan.default} with {backend.name}",
+            what=f"compiling {plan.precision} with {backend.name}",
             blame=f"the back end {backend.name} on your model",
         )
 
-    entry = store.make("compile", f"compile {plan.default} · {backend.name}", inputs, work)
+    entry = store.make("compile", f"compile {plan.precision} · {backend.name}", inputs, work)
     files = tuple(entry.file(name) for name in entry.value["files"])
     artifact: Artifact = from_json(Artifact, {**entry.value, "files": files})
     return replace(artifact, states=_own_states(model, artifact))
@@ -401,8 +411,19 @@ def _changed(
         )
 
     digests = {key: digest_file(value) if isinstance(value, Path) else value for key, value in request.items()}
-    inputs = {"model": model.digest, **digests, "tools": _versions(tools)}
+    inputs = {"model": model.digest, **digests, "tools": tool_versions(tools)}
     return replace(_source_model(store.make(kind, doing[0], inputs, work)), states=model.states)
+
+
+def _data(entry: Entry, *, synthetic: bool) -> Data:
+    answer = entry.value
+    return Data(
+        splits={name: split["n"] for name, split in answer["splits"].items()},
+        labelled=answer["labelled"],
+        class_names=tuple(answer["class_names"]),
+        synthetic=synthetic,
+        entry=entry,
+    )
 
 
 def _source_model(entry: Entry) -> SourceModel:
@@ -433,7 +454,9 @@ def _digest_if_there(path: Path) -> str | None:
     return digest_file(path) if path.is_file() else None
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str | None]:
+def tool_versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Of packages, for the key of a stage that they do the work of; None of one that is not there."""
+
     def version(name: str) -> str | None:
         try:
             return metadata.version(name)

@@ -34,6 +34,7 @@ from edgekit.pipeline.targets import Target
 __all__ = ["GOLDEN_TOLERANCE", "TargetJob"]
 
 GOLDEN_TOLERANCE = 1e-4
+_FLOAT = QuantPlan(Precision.FP32)
 # An emulated CPU takes some fifty times as long; the interval of the drop says what these can tell.
 _EMULATED_SAMPLES = 1000
 
@@ -45,6 +46,8 @@ class TargetJob:
     Attributes:
         clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
+        parent: what smaller networks are made from and learn from: the original after training; None for the original
+            itself.
         shrunk: the imported model after pruning and recovery; `pruning` is how it was pruned, if it was.
         thinned: what is compiled for this target: a fused model whose weights are sparse or clustered.
         int8_form: what int8 is compiled from, where it was trained in int8.
@@ -57,11 +60,17 @@ class TargetJob:
     clock: Device = LOCAL
     clock_facts: DeviceFacts | None = None
     speaks: bool = False
+    parent: SourceModel | None = None
     shrunk: SourceModel | None = None
     pruning: PruningChoice | None = None
     thinned: SourceModel | None = None
     int8_form: SourceModel | None = None
     curves: tuple[LearningCurve, ...] = ()
+
+    @property
+    def teacher(self) -> SourceModel:
+        """What smaller networks are made from and learn from."""
+        return self.parent or self.job.original
 
     @property
     def model(self) -> SourceModel:
@@ -75,6 +84,11 @@ class TargetJob:
             return self.job.fused
         return equalised(self.job, fuse(self.job.store, self.shrunk, self.job.recipe.run.seed))
 
+    @cached_property
+    def plain(self) -> SourceModel:
+        """What is compiled as it came: before anything was done for int8's sake, and with all its weights."""
+        return self.job.plain if self.shrunk is None else fuse(self.job.store, self.shrunk, self.job.recipe.run.seed)
+
     @property
     def on_clock(self) -> str:
         """What a title says of the clock."""
@@ -83,13 +97,13 @@ class TargetJob:
     @cached_property
     def float_artifact(self) -> Artifact:
         """The original model in float on this back end: the baseline of every ratio."""
-        return self._compile(self.job.fused, Precision.FP32, None, "float32")
+        return self._compile(self.job.fused, _FLOAT, None, "float32")
 
     def dense(self, precision: Precision) -> Artifact:
-        """The original model in a precision: what pruning is held against."""
+        """The original model in a precision, all of it: what pruning is held against."""
         if precision is Precision.FP32:
             return self.float_artifact
-        return self._compile(self.job.fused, precision, self.float_artifact, self.job.recipe.precision.io)
+        return self._compile(self.job.fused, QuantPlan(precision), self.float_artifact, self.job.recipe.precision.io)
 
     @cached_property
     def _own_float(self) -> Artifact:
@@ -101,35 +115,34 @@ class TargetJob:
         return self.float_artifact if self.model is self.job.fused else self._float_of(self.model)
 
     def _float_of(self, model: SourceModel) -> Artifact:
-        artifact = self._compile(model, Precision.FP32, None, "float32")
+        artifact = self._compile(model, _FLOAT, None, "float32")
         self._check_float(self._golden_run(artifact).golden[0], model)
         return artifact
 
-    def artifact(self, precision: Precision) -> Artifact:
-        """What is compiled, in a precision.
+    def artifact(self, plan: QuantPlan) -> Artifact:
+        """What is compiled, in the precisions of a plan.
 
         Raises:
             BrokenPromiseError: the float artifact of a smaller network answers otherwise than the Model.
         """
         io = self.job.recipe.precision.io
-        if self.int8_form and precision is Precision.INT8:
-            return self._compile(self.int8_form, precision, self._float_of(self.int8_form), io)
-        plain = precision is Precision.FP32 and io == "float32"
-        return self._own_float if plain else self._compile(self.model, precision, self._own_float, io)
+        if self.int8_form and plan.default is Precision.INT8:
+            return self._compile(self.int8_form, plan, self._float_of(self.int8_form), io)
+        plain = plan == _FLOAT and io == "float32"
+        return self._own_float if plain else self._compile(self.model, plan, self._own_float, io)
 
-    def attempt(self, precision: Precision) -> Trial:
-        """Compile `precision`, run it on the selection split beside the float baseline, and check what was promised.
+    def attempt(self, plan: QuantPlan) -> Trial:
+        """Compile a plan, run it on the selection split beside the float baseline, and check what was promised.
 
         Raises:
             BrokenPromiseError: it ran in another precision, or the float artifact answers otherwise than the Model.
         """
-        artifact = self.artifact(precision)
-        against, run = self._first_run(artifact)
+        artifact, against, run = self._first_run(plan)
         proof = self._prove(artifact, run.measurements[0])
         answers = dict(zip(against, run.golden[1:], strict=True))
         self._check_float(answers.get("float", run.golden[0]), self.job.fused)
         return Trial(
-            precision=precision,
+            plan=plan,
             artifact=artifact,
             proof=proof,
             golden=run.golden[0],
@@ -137,37 +150,44 @@ class TargetJob:
             times=self._times(artifact, against, run),
         )
 
+    def glance(self, plan: QuantPlan, other: Trial | None = None) -> tuple[Metric, ...]:
+        """The metrics of a plan on the selection split, without a look at the clock.
+
+        Args:
+            plan: what to compile.
+            other: whose answers count as the original's, if not the original's own do.
+
+        Raises:
+            BrokenPromiseError: it ran in another precision.
+        """
+        artifact = self.artifact(plan)
+        run = self._run(plan, artifact, LOCAL, "selection", doing="try")
+        self._prove(artifact, run.measurements[0])
+        return self._judge(run, "selection", self._answers(other) if other else None).metrics
+
     def held_against(self, trial: Trial, other: Trial) -> tuple[Metric, ...]:
         """What a trial gives on the selection split, where another one's answers count as the original's."""
-        answers = self._first_run(other.artifact)[1].answers
-        if answers is None:
-            return ()
-        run = self._first_run(trial.artifact)[1]
-        return self._judge(run, "selection", self.job.judged(answers, "selection")).metrics
+        return self._judge(self._first_run(trial.plan)[2], "selection", self._answers(other)).metrics
 
-    def _first_run(self, artifact: Artifact) -> tuple[dict[str, tuple[Artifact, Options]], Run]:
-        """What an artifact was timed against, and what it answered on the selection split meanwhile."""
-        job, against = self.job, self._against(artifact)
-        run = run_artifact(
-            job.store,
-            self.backend,
-            artifact,
-            self.model,
-            title=f"run {artifact.plan.default} · {self.backend.name}{self.on_clock}",
-            golden=job.golden,
-            samples=job.samples("selection") if "selection" in job.data.splits else None,
-            against=list(against.values()),
-            threads=job.recipe.run.threads,
-            device=self.clock,
-            facts=self.clock_facts,
+    def _answers(self, trial: Trial) -> Arrays | None:
+        """What a trial answers on the selection split, as metrics take it."""
+        answers = self._first_run(trial.plan)[2].answers
+        return None if answers is None else self.job.judged(answers, "selection")
+
+    def _first_run(self, plan: QuantPlan) -> tuple[Artifact, dict[str, tuple[Artifact, Options]], Run]:
+        """An artifact, what it is timed against, and what it answers on the selection split meanwhile."""
+        artifact = self.artifact(plan)
+        against = self._against(artifact)
+        run = self._run(
+            plan, artifact, self.clock, "selection", doing="run", facts=self.clock_facts, against=against, timing=True
         )
-        return against, run
+        return artifact, against, run
 
     def show(self, trial: Trial) -> Showing:
         """The quality of the chosen trial on the report split, which no choice has seen, from this host's answers."""
         judgement = Judgement((), {})
         if "report" in self.job.data.splits:
-            run = self._run(trial, LOCAL, "report")
+            run = self._run(trial.plan, trial.artifact, LOCAL, "report")
             judgement = self._judge(run, "report")
         return Showing(judgement, trial.times)
 
@@ -188,8 +208,9 @@ class TargetJob:
             split = job.excerpt(split, _EMULATED_SAMPLES)
         clocked = device.uri == self.clock.uri  # the choice went by its timings already
         against = {} if emulated or clocked else self._against(trial.artifact)
-        there = self._run(trial, device, split, facts=facts, against=against)
-        here = self._run(trial, LOCAL, split)
+        plan, artifact = trial.plan, trial.artifact
+        there = self._run(plan, artifact, device, split, facts=facts, against=against, timing=bool(against))
+        here = self._run(plan, artifact, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
         return Showing(
             judgement=self._judge(there, split),
@@ -200,26 +221,29 @@ class TargetJob:
 
     def _run(
         self,
-        trial: Trial,
+        plan: QuantPlan,
+        artifact: Artifact,
         device: Device,
         split: str,
         *,
+        doing: str = "judge",
         facts: DeviceFacts | None = None,
         against: Mapping[str, tuple[Artifact, Options]] | None = None,
+        timing: bool = False,
     ) -> Run:
-        """The chosen artifact's answers to a split, if there is one; timed beside what `_against` says, if anything."""
+        """An artifact's answers to a split, if there is one; timed beside what `_against` says, if that is wanted."""
         job = self.job
         return run_artifact(
             job.store,
             self.backend,
-            trial.artifact,
+            artifact,
             self.model,
-            title=f"judge {trial.precision} · {self.backend.name}{_on(device)}",
+            title=f"{doing} {plan.precision} · {self.backend.name}{_on(device)}",
             golden=job.golden,
             samples=job.samples(split) if whole(split) in job.data.splits else None,
             against=list((against or {}).values()),
             threads=job.recipe.run.threads,
-            timing=bool(against),
+            timing=timing,
             device=device,
             facts=facts,
         )
@@ -246,7 +270,7 @@ class TargetJob:
             dense = self.dense(precision)
             against["dense"] = dense, dense.runtime_options
         if self.pruning and self.thinned:
-            filled = replace(self, thinned=None, int8_form=None).artifact(precision)
+            filled = replace(self, thinned=None, int8_form=None).artifact(QuantPlan(precision))
             against["filled"] = filled, filled.runtime_options
         return against
 
@@ -317,15 +341,15 @@ class TargetJob:
         )
         return Judgement(metrics, confusions(answers, reference, targets or {}))
 
-    def _compile(self, model: SourceModel, precision: Precision, baseline: Artifact | None, io: str) -> Artifact:
+    def _compile(self, model: SourceModel, plan: QuantPlan, baseline: Artifact | None, io: str) -> Artifact:
         job = self.job
         return compile_plan(
             job.store,
             self.backend,
             model,
-            QuantPlan(precision),
+            plan,
             baseline=baseline,
-            calibration=job.calibration if precision is Precision.INT8 else None,
+            calibration=job.calibration if plan.default is Precision.INT8 else None,
             labels=job.data.class_names,
             batch=job.recipe.run.batch,
             io=io,

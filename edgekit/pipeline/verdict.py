@@ -68,6 +68,12 @@ def target_report(
         candidates=candidates,
         gates=gates,
         devices=devices,
+        store={
+            "original": target.job.original.place,
+            "plain": target.plain.place,
+            "compiled": target.model.place,
+            "data": target.job.data.entry.place,
+        },
     )
 
 
@@ -159,7 +165,7 @@ def _pruned(target: TargetJob, trial: Trial, showing: Showing) -> PrunedReport |
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
         dense_ratio=showing.times.dense_ratio,
-        dense_bytes=target.dense(trial.precision).size,
+        dense_bytes=target.dense(trial.plan.default).size,
         speedup=target.job.recipe.shrink.speedup,
         predicted=target.pruning.predicted,
     )

@@ -20,9 +20,9 @@ class OnnxRuntimeBackend:
     """Compiles for ONNX Runtime's CPU provider. It has no fp16: that provider computes in float32 or in integers."""
 
     name: ClassVar[str] = "onnxruntime"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.MIXED, Precision.FP32)
     extra: ClassVar[str] = "onnxruntime"
 
     def tools(self) -> Mapping[str, str]:

@@ -35,7 +35,9 @@ class OpenVINOBackend:
     name: ClassVar[str] = "openvino"
     version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "openvino"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
+    )  # fmt: skip
     extra: ClassVar[str] = "openvino"
 
     def tools(self) -> Mapping[str, str]:

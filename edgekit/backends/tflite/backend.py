@@ -44,7 +44,9 @@ class TFLiteBackend:
     name: ClassVar[str] = "tflite"
     version: ClassVar[str] = "4"
     runtime: ClassVar[str] = "ai_edge_litert"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.FP16, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
+    )  # fmt: skip
     extra: ClassVar[str] = "tflite"
 
     def tools(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from edgekit.ir.quantization import REARRANGING, QuantParams
 from edgekit.passes.fuse.rewiring import Array, constant, new_constant, unique_node_name
 from edgekit.passes.quantize.weights import scale_for_bias, weight_scale
 
-__all__ = ["channel_axis", "insert_qdq", "new_node", "round_value", "store_weights"]
+__all__ = ["channel_axis", "has_storable_weights", "insert_qdq", "new_node", "round_value", "store_weights"]
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -53,10 +53,11 @@ def store_weights(
     Returns:
         The scale of the weights.
     """
-    value = node.inputs[1]
-    weights = constant(value)
-    if value is None or weights is None or weights.dtype != np.float32 or weights.ndim < 2:
+    if not has_storable_weights(node):
         return np.ones((), np.float32)
+    value, weights = node.inputs[1], constant(node.inputs[1])
+    assert value is not None
+    assert weights is not None
     axis = channel_axis(node, weights.ndim)
     scale = weight_scale(weights, axis, top)
     if bias is not None:
@@ -76,6 +77,12 @@ def store_weights(
     if not value.uses() and not value.is_graph_output():
         graph.initializers.pop(value.name or "")
     return scale
+
+
+def has_storable_weights(node: ir.Node) -> bool:
+    """Whether a node is a linear layer with constant float weights."""
+    weights = constant(node.inputs[1]) if node.op_type in _LINEAR else None
+    return weights is not None and weights.dtype == np.float32 and weights.ndim >= 2
 
 
 def channel_axis(node: ir.Node, rank: int) -> int:

@@ -18,7 +18,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
 from edgekit.passes.fuse.rewiring import constant, feeds_only
 
-__all__ = ["Placement", "place"]
+__all__ = ["MOVING", "Placement", "Storing", "is_computed", "makers", "place"]
 
 # How a value is stored, by its name.
 Storing = Callable[[str], QuantParams]
@@ -26,7 +26,7 @@ Storing = Callable[[str], QuantParams]
 # These compute in int8 between int8 layers.
 _JOINING = frozenset({"Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
 # Their results are numbers of their first input, and are stored as it is.
-_MOVING = frozenset(
+MOVING = frozenset(
     {"DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize", "Slice", "Split",
      "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
@@ -56,26 +56,28 @@ def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[s
         storing: how a value is stored.
         rounded: names of results that are rounded even where no int8 layer reads them, as a quantized source does.
     """
-    makers = _makers(model.graph, storing)
-    integer = _integer_nodes(model.graph, plan, makers, rounded)
+    made_by = makers(model.graph, storing)
+    integer = _integer_nodes(model.graph, plan, made_by, rounded)
     values: dict[str, QuantParams] = {}
     readers: dict[str, frozenset[str] | None] = {}
     for value in [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]:
-        maker = makers.get(value)
+        maker = made_by.get(value)
         name = str(value.name)
         taking = [use.node for use in value.uses() if use.node in integer and _takes(use.node, use.idx)]
         kernel = maker if maker in integer else None
-        # Kernels give integers to every reader or to none; a convolution has no way to give floats.
-        everywhere = kernel is not None and (bool(taking) or name in rounded or kernel.op_type == "Conv")
+        # Kernels give integers to every reader or to none; a convolution, and a product with the activation behind it,
+        # have no way to give floats.
+        only_integers = kernel is not None and (kernel.op_type == "Conv" or value.producer() is not kernel)
+        everywhere = kernel is not None and (bool(taking) or name in rounded or only_integers)
         if not (taking or everywhere) or (maker is None and value.producer() is not None):
             continue
-        moved = kernel.inputs[0] if kernel is not None and kernel.op_type in _MOVING else None
+        moved = kernel.inputs[0] if kernel is not None and kernel.op_type in MOVING else None
         values[name] = values[str(moved.name)] if moved is not None else storing(name)
         readers[name] = None if everywhere else frozenset(str(reader.name) for reader in taking)
     return Placement(frozenset(str(node.name) for node in integer if _has_weights(node)), values, readers)
 
 
-def _makers(graph: ir.Graph, storing: Storing) -> dict[ir.Value, ir.Node]:
+def makers(graph: ir.Graph, storing: Storing) -> dict[ir.Value, ir.Node]:
     """The node that makes each value; for the result of an activation that rounding does, the layer in front of it.
 
     What lies between the two is nobody's: it is never rounded.
@@ -131,7 +133,7 @@ def _takes(node: ir.Node, index: int) -> bool:
 
 def _has_weights(node: ir.Node) -> bool:
     """Whether a node multiplies by constants that can be int8."""
-    if node.domain or node.op_type not in {"Conv", "Gemm", "MatMul"} or not _is_computed(node.inputs[0]):
+    if node.domain or node.op_type not in {"Conv", "Gemm", "MatMul"} or not is_computed(node.inputs[0]):
         return False
     weights = constant(node.inputs[1])
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
@@ -149,16 +151,17 @@ def _has_weights(node: ir.Node) -> bool:
 def _joins(node: ir.Node) -> bool:
     if node.domain or node.op_type not in _JOINING:
         return False
-    return all(_is_computed(value) for value in node.inputs) and set(node.attributes.get_ints("dilations", [1])) == {1}
+    return all(is_computed(value) for value in node.inputs) and set(node.attributes.get_ints("dilations", [1])) == {1}
 
 
 def _moves(node: ir.Node) -> bool:
-    if node.domain or node.op_type not in _MOVING or not _is_computed(node.inputs[0]):
+    if node.domain or node.op_type not in MOVING or not is_computed(node.inputs[0]):
         return False
     if node.op_type == "Resize":
         return node.attributes.get_string("mode", "nearest") == "nearest"
     return node.op_type != "MaxPool" or len(node.outputs) == 1
 
 
-def _is_computed(value: ir.Value | None) -> bool:
+def is_computed(value: ir.Value | None) -> bool:
+    """Whether a value is float and depends on the network's input."""
     return value is not None and value.dtype is ir.DataType.FLOAT and constant(value) is None
