@@ -28,17 +28,17 @@ class Recovery:
 
     Attributes:
         settings: what the recipe says of it, for all of it; None where none is wanted.
+        original_first: whether the first of the trainings in float is the original's.
         shares: what each training in float has of all epochs.
         int8: what the one in int8 has, which is the last; 0 where none is wanted.
-        original_first: whether the first of them is the original's.
         inputs: digest of all that decides them, but for a clock.
         epochs: of each, where a lock remembers them.
     """
 
     settings: RecoverSettings | None
+    original_first: bool = False
     shares: tuple[float, ...] = ()
     int8: float = 0.0
-    original_first: bool = False
     inputs: str = ""
     epochs: tuple[int, ...] = ()
 
@@ -78,7 +78,7 @@ class Recovery:
         int8 = _INT8_SHARE if recipe.recover.qat else 0.0
         trainings = max(first + pruned + thinned, 1) if recipe.recover.recover else 0
         shares = ((1 - int8) / trainings,) * trainings if trainings else ()
-        return cls(settings, shares, int8, first, inputs, epochs)
+        return cls(settings, first, shares, int8, inputs, epochs)
 
     @property
     def wanted(self) -> bool:
