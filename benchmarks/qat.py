@@ -25,7 +25,7 @@ from benchmarks.photographs import Array, photographs
 from benchmarks.recovery import CALIBRATION, SELECTION, Case
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.tflite import TFLiteBackend
-from edgekit.core.types import Artifact, Precision, QuantPlan
+from edgekit.core.types import INT4_TOP, Artifact, Precision, QuantPlan
 from edgekit.data.metrics.intervals import paired_proportions
 from edgekit.devices.bench import measure
 from edgekit.ir.model import Model
@@ -59,6 +59,7 @@ ROWS = {
     "float": Row("float", plan=_FLOAT),
     "int8": Row("int8"),
     "qat": Row("int8, trained in it, no labels", 0.0),
+    "qat-4": Row("int8 with weights of 4 bits, trained in it, no labels", 0.0, top=INT4_TOP),
     "qat-labels": Row("int8, trained in it, half labels", 0.5),
 }
 

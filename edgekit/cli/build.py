@@ -141,6 +141,9 @@ def _build(
         bool,
         typer.Option("--qat", help="Train in int8, as the back end computes, after --recover or alone."),
     ] = False,
+    qat_bits: Annotated[
+        int | None, typer.Option("--qat-bits", metavar="8|4", help="Of the weights in that training.", show_default="8")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Train so many epochs at most. Default: by the data.")
     ] = None,
@@ -212,6 +215,7 @@ def _build(
         "recover": given(
             recover=recover,
             qat=qat,
+            qat_bits=qat_bits,
             epochs=epochs,
             max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
         ),

@@ -197,9 +197,10 @@ class RecoverSection(_Section):
 
     Attributes:
         recover: whether it does.
+        qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
+        qat_bits: of the weights in that; 4 makes a smaller file where the back end stores them so.
         original_first: whether the original is trained on the labels before anything goes, so that the smaller network
             starts from that and learns from that.
-        qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
@@ -210,8 +211,9 @@ class RecoverSection(_Section):
     """
 
     recover: bool = False
-    original_first: bool = False
     qat: bool = False
+    qat_bits: Literal[4, 8] = 8
+    original_first: bool = False
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     max_seconds: float | None = Field(default=None, gt=0)
     label_share: float | None = Field(default=None, ge=0, le=1)
@@ -235,7 +237,7 @@ class RecoverSection(_Section):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What is said of how to train."""
-        return self.model_dump(mode="json", exclude={"recover", "original_first", "qat"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"recover", "qat", "qat_bits", "original_first"}, exclude_none=True)
 
     @property
     def trains(self) -> bool:
@@ -244,12 +246,13 @@ class RecoverSection(_Section):
 
     @model_validator(mode="after")
     def _how_only_if(self) -> Self:
-        said = next(iter(self.settings), "")
-        message = ""
+        said, message = next(iter(self.settings), ""), ""
         if said and not self.trains:
             message = f"{said} says how to recover, and nothing says that: give --recover or --qat too"
         elif self.original_first and not self.recover:
             message = "original_first says how to recover, and nothing says that: give --recover too"
+        elif self.qat_bits != 8 and not self.qat:
+            message = "qat_bits says how to train in int8, and nothing says that: give --qat too"
         if message:
             raise ValueError(message)
         return self

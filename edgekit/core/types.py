@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "INT4_TOP",
     "Account",
     "Artifact",
     "Delegation",
@@ -42,6 +43,8 @@ __all__ = [
 Options = tuple[tuple[str, str], ...]
 # Recurrent state: (input, the output that feeds it at the next step) pairs.
 States = tuple[tuple[str, str], ...]
+# The greatest integer of weights in four bits.
+INT4_TOP = 7
 # Inside a class with a field called `float`, the type needs another name.
 _Number = float
 
@@ -137,12 +140,14 @@ class Integers:
     """What int8 is to a back end: `top`, the greatest integer of weights, and whether activations are symmetric.
 
     A symmetric scale has 0 in its middle, or at its end where nothing is negative. `answers` says whether the network's
-    outputs are integers, too, or what goes into a last softmax or sigmoid.
+    outputs are integers, too, or what goes into a last softmax or sigmoid; `pools_rescale`, whether an average pool
+    gives its results a scale of their own, or the one of its input.
     """
 
     top: int = 127
     symmetric: bool = False
     answers: bool = False
+    pools_rescale: bool = True
 
 
 @dataclass(frozen=True)

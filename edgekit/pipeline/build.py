@@ -195,11 +195,11 @@ def _want_data(recipe: Recipe, model: str) -> None:
 
 def _want_int8(recipe: Recipe) -> None:
     wanted = recipe.precision.precision
-    if recipe.recover.qat and wanted not in {"auto", Precision.INT8}:
+    if recipe.recover.qat and wanted not in {"auto", Precision.INT8, Precision.MIXED}:
         raise UsageError(
             f"--qat trains for int8, and the precision is to be {wanted}",
             blame="the command line",
-            remedy="Give --precision int8, or auto; or --recover, which trains in float.",
+            remedy="Give --precision int8, mixed or auto; or --recover, which trains in float.",
         )
 
 

@@ -51,6 +51,7 @@ color = {color:<22}# rgb, bgr
 [recover]
 # recover = false             # true trains on the data until the result is as good as it was; what follows says how
 # qat = false                 # true trains in int8 at the end, as the back end computes; what follows holds for both
+# qat_bits = 8                # of the weights in that: 8 or 4
 # epochs = 30                 # of all training, at most; by the data if left out, as all that follows
 # max_seconds = 1200.0        # the same on the clock
 # original_first = true       # trains the original on the labels, before it is pruned and teaches

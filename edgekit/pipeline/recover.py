@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from edgekit.backends.base import IntegerBackend
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import Integers, from_json
+from edgekit.core.types import INT4_TOP, Integers, from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
 from edgekit.passes.thin import Thinning
 from edgekit.pipeline.lock import Lock, TrainingChoice
@@ -125,6 +125,8 @@ class Recovery:
                 remedy="Leave out --qat, or give the back end the method `integers`: see docs/writing-a-backend.md.",
             )
         integers = target.backend.integers(saturates=target.target.saturates)
+        if target.job.recipe.recover.qat_bits == 4:
+            integers = replace(integers, top=INT4_TOP)
         target, trained = self._train(
             target, target.model, self.int8, thinned=target.thinned is not None, integers=integers
         )

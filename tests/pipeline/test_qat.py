@@ -71,6 +71,7 @@ def test_after_pruning_and_recovery_it_comes_last_and_float_stays_as_it_was(tmp_
     [
         ({"recover": {"qat": True}, "precision": {"precision": "fp32"}}, "trains for int8"),
         ({"recover": {"qat": True}, "data": {"none": True}}, "learns from data"),
+        ({"recover": {"qat_bits": 4}}, "nothing says that"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(flags, said, tmp_path):

@@ -244,7 +244,7 @@ def test_a_recipe_knows_what_training_takes():
     """Core can't import the passes: the two lists of words are held together here."""
     hints = get_type_hints(RecoverSection)
     settings = get_type_hints(RecoverSettings)
-    said = RecoverSection.model_fields.keys() - {"recover", "original_first", "qat"}
+    said = RecoverSection.model_fields.keys() - {"recover", "qat", "qat_bits", "original_first"}
     assert said <= settings.keys()
     for key, enum in {"optimizer": Optimizer, "schedule": Schedule, "hint": Hint, "batch_norm": BatchNorm}.items():
         assert set(get_args(get_args(hints[key])[0])) == set(enum)

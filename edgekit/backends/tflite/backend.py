@@ -16,6 +16,7 @@ from edgekit.backends.tflite.runtimes import int8_gaps, oldest_runtime, require,
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, MissingToolError
 from edgekit.core.types import (
+    INT4_TOP,
     Account,
     Artifact,
     Integers,
@@ -78,7 +79,7 @@ class TFLiteBackend:
 
     def integers(self, *, saturates: bool) -> Integers:  # noqa: ARG002
         """As ai-edge-quantizer does; every result is int8, but for a last softmax."""
-        return Integers(answers=True)
+        return Integers(answers=True, pools_rescale=False)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
         """See `edgekit.backends.tflite.proof`."""
@@ -102,6 +103,7 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
     from edgekit.backends.tflite.quantize import quantize
     from edgekit.backends.tflite.recorded import recorded_ranges
+    from edgekit.ir.quantization import made_for
     from edgekit.lowering import scope_names
 
     baseline = request.baseline
@@ -118,6 +120,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
         samples=samples,
         io=io,
         recorded=recorded,
+        weight_bits=4 if made_for(model) == INT4_TOP else 8,
         float_ops=int8_gaps(runtime) if runtime else (),
     )
     inputs, outputs = (

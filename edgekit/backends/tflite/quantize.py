@@ -24,6 +24,7 @@ def quantize(
     io: str,
     recorded: Ranges | None = None,
     float_ops: Collection[str] = (),
+    weight_bits: int = 8,
 ) -> bytes:
     """The file that realises `plan`.
 
@@ -35,13 +36,23 @@ def quantize(
         io: element type of the file's inputs and outputs: "float32", "int8" or "uint8".
         recorded: ranges by tensor name that a quantized source has; only tensors that it has none for are measured.
         float_ops: operators that the runtime only has in float.
+        weight_bits: 4 for int4 in place of int8, where LiteRT has kernels for it.
     """
     from ai_edge_quantizer import Quantizer
 
     quantizer = Quantizer(content)
     keep = _last_softmaxes(content) if io == "float32" else []
     whole = tensors_stored_whole(content) if recorded else ()
-    apply_plan(quantizer, plan, scopes=scopes, float_tensors=keep, float_ops=float_ops, whole=whole, io=io)
+    apply_plan(
+        quantizer,
+        plan,
+        scopes=scopes,
+        float_tensors=keep,
+        float_ops=float_ops,
+        whole=whole,
+        io=io,
+        weight_bits=weight_bits,
+    )
     statistics = _statistics(content, samples, recorded or {}) if quantizer.need_calibration else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at tensors through an interpreter that warns of being for debugging

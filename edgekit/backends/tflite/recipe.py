@@ -11,6 +11,9 @@ from edgekit.core.types import Precision, QuantPlan
 __all__ = ["apply_plan"]
 
 _EVERYTHING = ".*"
+_BYTE = 8
+# What LiteRT runs with weights of fewer bits beside int8 activations.
+_NARROW = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def apply_plan(
@@ -22,6 +25,7 @@ def apply_plan(
     io: str,
     float_ops: Iterable[str] = (),
     whole: Iterable[str] = (),
+    weight_bits: int = 8,
 ) -> None:
     """Write the rules that realise `plan` into an `ai_edge_quantizer.Quantizer`.
 
@@ -32,8 +36,12 @@ def apply_plan(
         io: element type of the file's inputs and outputs.
         float_ops: operators that stay float, whatever the plan says.
         whole: results of operators whose int8 weights have one scale for all channels.
+        weight_bits: of the weights of convolutions and dense layers in int8.
     """
     _add(quantizer, _EVERYTHING, plan.default)
+    if plan.default is Precision.INT8 and weight_bits != _BYTE:
+        for op in _NARROW:
+            _add(quantizer, _EVERYTHING, Precision.INT8, op, bits=weight_bits)
     if plan.default is Precision.INT8:
         for tensor in whole:
             _add(quantizer, f"^{re.escape(tensor)};?$", Precision.INT8, weights="TENSORWISE")
@@ -47,13 +55,15 @@ def apply_plan(
         _add_ends(quantizer, io)
 
 
-def _add(quantizer: Any, regex: str, precision: Precision, op: str = "*", *, weights: str = "CHANNELWISE") -> None:
+def _add(
+    quantizer: Any, regex: str, precision: Precision, op: str = "*", *, weights: str = "CHANNELWISE", bits: int = _BYTE
+) -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     operation = TFLOperationName(op)
     if precision is Precision.INT8:
-        quantizer.add_static_config(regex, operation, 8, 8, weights)
+        quantizer.add_static_config(regex, operation, _BYTE, bits, weights)
     elif precision is Precision.FP16:
         quantizer.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     else:

@@ -40,7 +40,7 @@ class FakeQuantization:
         variables: the range of each value that is rounded, (least, greatest), by a name of its own.
         momentum: of the ranges as moving averages; 1 where they stay.
         kernels: the axis of the output channels of the weights that are rounded, by their names.
-        stored_as: of each value that is int8, the one whose range it has: itself, or the one that it rearranges.
+        stored_as: of each value that is int8, the one whose range it has: itself, or the one that it was made of.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class FakeQuantization:
         first: dict[int, str] = {}
         self.stored_as = {name: first.setdefault(id(params), name) for name, params in placement.values.items()}
         self._readers = {name: placement.readers[name] for name in first.values()}
-        for name in first.values():
+        if not integers.pools_rescale:
+            self._let_pools_keep_scales(model)
+        for name in dict.fromkeys(self.stored_as.values()):
             params = placement.values[name]
             self.variables[_RANGE + name] = tf.Variable([params.low, params.high], trainable=False, dtype=tf.float32)
 
@@ -103,9 +105,16 @@ class FakeQuantization:
         low, high = arrays[_RANGE + self.stored_as[name]]
         return Range(float(low), float(high))
 
+    def _let_pools_keep_scales(self, model: Model) -> None:
+        for node in model.graph:
+            names = [str(value.name) for value in (*node.inputs[:1], node.outputs[0]) if value is not None]
+            if node.op_type == "AveragePool" and self.stored_as.keys() >= set(names):
+                old, new = self.stored_as[names[1]], self.stored_as[names[0]]
+                self.stored_as |= {name: new for name, root in self.stored_as.items() if root == old}
+
     def _rounded(self, name: str, value: Laid) -> Laid:
-        variable = self.variables[_RANGE + name]
-        if self.momentum < 1:
+        variable = self.variables[_RANGE + self.stored_as[name]]
+        if self.momentum < 1 and self.stored_as[name] == name:
             taken = tf.minimum(tf.reduce_min(value.value), 0.0), tf.maximum(tf.reduce_max(value.value), 0.0)
             variable.assign_add((tf.stop_gradient(tf.stack(taken)) - variable) * (1 - self.momentum))
         low, high = tf.unstack(tf.stop_gradient(variable))

@@ -39,7 +39,7 @@ class Found(NamedTuple):
 def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer) -> Found:
     """Train with some rates, on batches that the training does not see; then everything is as before.
 
-    In int8 the network begins where it should end: the rates are a tenth then.
+    In int8 the network begins where it should end: the rates are a third then.
     """
     weights, slots = trainer.weights(), trainer.slots()
     times: list[float] = []
@@ -55,7 +55,7 @@ def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer) -> Found:
         trainer.set_slots(slots)
         return losses
 
-    rate = find_learning_rate(optimizer, trial, times=0.1 if trainer.fake else 1.0)
+    rate = find_learning_rate(optimizer, trial, times=0.3 if trainer.fake else 1.0)
     return Found(rate, float(np.median(np.diff(times))))
 
 
