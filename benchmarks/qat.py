@@ -83,9 +83,9 @@ class Result:
 class Judge:
     """ResNet-8 with its photographs, and what LiteRT makes of it."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` keeps artifacts and answers."""
-        self._case, self._folder = Case(folder), folder
+    def __init__(self, folder: Path, seed: int) -> None:
+        """`folder` keeps artifacts and answers; `seed` is of the training."""
+        self._case, self._folder, self._seed = Case(folder), folder, seed
         self._fused, _ = apply(self._case.original, FUSION, 0, until_stable=True)
         (self._spec,) = self._fused.inputs
         images, self._labels = photographs("test5k")
@@ -114,7 +114,7 @@ class Judge:
         order = case.order
         selection, train = (case.samples(rows, labelled=labelled) for rows in (order[:SELECTION], order[SELECTION:]))
         integers = dataclasses.replace(_BACKEND.integers(saturates=True), top=row.top)
-        settings = RecoverSettings(epochs=epochs, label_share=row.label_share, integers=integers)
+        settings = RecoverSettings(epochs=epochs, seed=self._seed, label_share=row.label_share, integers=integers)
         workdir = self._made(f"{name}-training-{epochs}")
         model, curve = recover_model(case.original, case.original, train, selection, settings=settings, workdir=workdir)
         return model, {"before": curve.before, "after": curve.after, "learning_rate": curve.learning_rate}
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where results are kept")
     parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS))
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="each wants a folder of its own")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / "results.jsonl"
@@ -177,7 +178,7 @@ def main() -> None:
     missing = [name for name in asked.rows if name not in done]
     if missing:
         repeatable()
-        judge = Judge(asked.folder)
+        judge = Judge(asked.folder, asked.seed)
     for name in missing:
         results.append(judge.result(name, asked.epochs))
         with kept.open("a") as stream:
