@@ -159,6 +159,19 @@ def _build(
     io: Annotated[
         str | None, typer.Option("--io", metavar="float32|int8|uint8", help="The artifact's inputs and outputs.")
     ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option("--ranges", metavar="auto|min-max|percentile|mse|entropy", help="Of int8 activations."),
+    ] = None,
+    rounding: Annotated[
+        str | None, typer.Option("--rounding", metavar="auto|nearest|adaptive", help="Of int8 weights.")
+    ] = None,
+    bias_correction: Annotated[
+        bool | None,
+        typer.Option(
+            "--bias-correction/--no-bias-correction", help="Whether biases make up for what int8 does to the mean."
+        ),
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", help="Largest accuracy drop, in points.", show_default="1.0")
     ] = None,
@@ -219,7 +232,9 @@ def _build(
             epochs=epochs,
             max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
         ),
-        "precision": given(precision=precision, io=io),
+        "precision": given(
+            precision=precision, io=io, ranges=ranges, rounding=rounding, bias_correction=bias_correction
+        ),
         "gates": given(
             max_drop=max_drop,
             min_speedup=min_speedup,

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgekit.core.repair import RangeMethod, Rounding
 from edgekit.core.types import Precision, Preprocess
 
 __all__ = [
@@ -259,10 +260,19 @@ class RecoverSection(_Section):
 
 
 class PrecisionSection(_Section):
-    """Which precision, and which element type at the artifact's inputs and outputs."""
+    """Which precision, which element type at the artifact's inputs and outputs, and what is done for int8.
+
+    Attributes:
+        ranges: which range of an activation int8 covers; see docs/precision.md.
+        rounding: of weights: each to the nearest integer, or so that the layer's outputs come out nearest.
+        bias_correction: whether biases make up for the mean error. None: what does best, here as for "auto".
+    """
 
     precision: Literal["auto"] | Precision = "auto"
     io: Literal["float32", "int8", "uint8"] = "float32"
+    ranges: Literal["auto"] | RangeMethod = "auto"
+    rounding: Literal["auto"] | Rounding = "auto"
+    bias_correction: bool | None = None
 
 
 class GateSection(_Section):

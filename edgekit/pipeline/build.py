@@ -29,6 +29,7 @@ from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
 from edgekit.pipeline.prune import pruned
 from edgekit.pipeline.recover import Recovery
+from edgekit.pipeline.repair import repaired
 from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
@@ -128,6 +129,7 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
             recovery = Recovery.of(built, output.lock)
             built = recovery.quantize(thinned(pruned(built, output.lock, recovery), recovery))
             recovery.remember(built, output.lock)
+            built = repaired(built, output.lock)
             trial, candidates = choose(built, output.lock)
         finally:
             built.clock.close()

@@ -8,14 +8,14 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
-from edgekit.core.types import Precision, QuantPlan
+from edgekit.core.types import Precision, QuantPlan, to_json
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.lock import Choice, Lock
 from edgekit.pipeline.mixed import attempt_mixed
 from edgekit.pipeline.trial import TargetJob
 from edgekit.report.gates import inside_accuracy
 
-__all__ = ["COST_OF_FLOAT", "candidates", "choose"]
+__all__ = ["COST_OF_FLOAT", "candidates", "choose", "inputs_of"]
 
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
@@ -37,7 +37,7 @@ def choose(target: TargetJob, lock: Lock) -> tuple[Trial, tuple[Mapping[str, Any
     first, *_ = candidates(target)
     if asked not in {"auto", Precision.MIXED}:
         return target.attempt(QuantPlan(first)), ()
-    inputs = _inputs(target)
+    inputs = inputs_of(target)
     remembered = lock.choices.get(target.target.name)
     if remembered and remembered.inputs == inputs:
         return target.attempt(remembered.plan), remembered.candidates
@@ -158,7 +158,7 @@ def candidates(target: TargetJob) -> Iterable[Precision]:
     yield Precision.FP32
 
 
-def _inputs(target: TargetJob) -> str:
+def inputs_of(target: TargetJob) -> str:
     """Everything that a choice depends on."""
     job = target.job
     return digest_json(
@@ -168,6 +168,7 @@ def _inputs(target: TargetJob) -> str:
             "shrunk": target.shrunk and target.shrunk.digest,
             "thinned": target.thinned and target.thinned.digest,
             "int8_form": target.int8_form and target.int8_form.digest,
+            "repair": to_json(target.repair),
             "splits": {name: split["digest"] for name, split in job.data.entry.value["splits"].items()},
             "recipe": job.recipe.model_dump(mode="json", exclude=_WHERE),
             "precisions": target.target.precisions,

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.core.digest import digest_file
-from edgekit.core.types import Artifact, TensorSpec, to_json
+from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
 from edgekit.data.preprocess import describe
 from edgekit.passes.recover.settings import LearningCurve
 from edgekit.pipeline.findings import Trial
@@ -119,6 +119,7 @@ def _manifest(
         "pruned": _repeatable(report.pruned),
         "thinned": _repeatable(report.thinned),
         "recovered": [_repeatable(curve) for curve in report.recovered],
+        "repair": to_json(target.repair) if trial.plan.default is Precision.INT8 else None,
         "equalised": target.filled.report.get("equalised", 0),
         "fusion": to_json(target.filled.report.get("passes", [])),
         # Without the machine that ran: another one of the same instruction set repeats them.

@@ -76,6 +76,9 @@ color = {color:<22}# rgb, bgr
 [precision]
 precision = "auto"            # auto, fp32, fp16, mixed, int8
 io = "float32"                # float32, int8, uint8: the artifact's inputs and outputs
+ranges = "auto"               # of int8 activations: auto, min-max, percentile, mse, entropy
+rounding = "auto"             # of int8 weights: auto, nearest, adaptive
+# bias_correction = true      # whether biases make up for what rounding does to the mean; otherwise what does best
 
 [gates]
 # These two hold anyway, as far as they can be measured; written out, they must be proven, or the build exits 12.

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError
+from edgekit.core.repair import Repair
 from edgekit.core.types import Precision, QuantPlan, from_json, to_json
 
-__all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice", "TrainingChoice"]
+__all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice", "RepairChoice", "TrainingChoice"]
 
 LOCK_NAME = "edgekit.lock"
 _SCHEMA = 1
@@ -37,6 +38,21 @@ class Choice:
     def plan(self) -> QuantPlan:
         """What to compile."""
         return QuantPlan(Precision.INT8 if self.precision is Precision.MIXED else self.precision, self.layers)
+
+
+@dataclass(frozen=True)
+class RepairChoice:
+    """What is done to a network before it is made int8, for one target.
+
+    Attributes:
+        inputs: digest of everything that the choice depended on; another digest voids it.
+        repair: what was chosen.
+        tried: for people: each repair with what int8 then answered on the selection split.
+    """
+
+    inputs: str
+    repair: Repair
+    tried: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Lock:
     choices: dict[str, Choice] = field(default_factory=dict)
     pruning: dict[str, PruningChoice] = field(default_factory=dict)
     training: dict[str, TrainingChoice] = field(default_factory=dict)
+    repairs: dict[str, RepairChoice] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Lock:
@@ -98,19 +115,25 @@ class Lock:
             }
             pruning = {target: from_json(PruningChoice, row) for target, row in content.get("pruning", {}).items()}
             training = {target: from_json(TrainingChoice, row) for target, row in content.get("training", {}).items()}
+            repairs = {
+                target: replace(from_json(RepairChoice, {**row, "tried": ()}), tried=tuple(row["tried"]))
+                for target, row in content.get("repairs", {}).items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(
                 f"{path} is not a lock that edgekit wrote: {error}",
                 blame="your output folder",
                 remedy=f"Remove it and build again; the choices are then measured anew: rm {path}",
             ) from error
-        return cls(choices, pruning, training)
+        return cls(choices, pruning, training, repairs)
 
     def save(self, folder: Path) -> None:
         """Write the lock in one step."""
         content = {"schema_version": _SCHEMA, "choices": to_json(dict(sorted(self.choices.items())))}
         if self.pruning:
             content["pruning"] = to_json(dict(sorted(self.pruning.items())))
+        if self.repairs:
+            content["repairs"] = to_json(self.repairs)
         if self.training:
             content["training"] = to_json(dict(sorted(self.training.items())))
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from typing import Any
 from edgekit.core.types import from_json
 
 __all__ = [
-    "compile_artifact", "equalise_model", "fuse_model", "import_model", "prune_model", "recover_model", "thin_model",
+    "compile_artifact", "equalise_model", "fuse_model", "import_model", "prune_model", "recover_model", "repair_model",
+    "thin_model",
 ]  # fmt: skip
 
 
@@ -44,6 +45,16 @@ def equalise_model(source: str, out: str, samples: str, seed: int) -> dict[str, 
 
     report = run(source, out, samples, seed)
     return {**report, **_describe(Path(out, "model.onnx"))}
+
+
+def repair_model(repair: dict[str, Any], integers: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Repair for int8, and describe the result."""
+    from edgekit.core.repair import Repair
+    from edgekit.core.types import Integers
+    from edgekit.passes.quantize.stage import repair_model as run
+
+    run(repair=from_json(Repair, repair), integers=from_json(Integers, integers), **arguments)
+    return _describe(Path(arguments["out"], "model.onnx"))
 
 
 def prune_model(pruning: dict[str, Any], **arguments: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from edgekit.core.digest import digest_file, digest_path
 from edgekit.core.machine import cpu_features
 from edgekit.core.process import Limits
 from edgekit.core.recipe import DataSection, ModelSection
-from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
+from edgekit.core.repair import Repair
+from edgekit.core.types import Artifact, Integers, Preprocess, QuantPlan, States, TensorSpec, from_json, to_json
 from edgekit.passes.prune.request import Pruning
 from edgekit.passes.recover.settings import RecoverSettings
 from edgekit.passes.thin import Thinning
@@ -193,6 +194,20 @@ def equalise(store: Store, model: SourceModel, *, samples: Path, seed: int) -> S
     doing = ("even out the channels", "evening out the channels")
     request = {"samples": samples, "seed": seed}
     return _changed(store, model, "equalise", doing, request, blame="edgekit", tools=_ONNX_TOOLS)
+
+
+def repair_for(
+    store: Store, model: SourceModel, repair: Repair, integers: Integers, *, samples: Path, seed: int
+) -> SourceModel:
+    """Bring a fused model into the int8 form of a back end, repaired.
+
+    Args:
+        integers: what int8 is to the back end.
+        samples: calibration samples.
+    """
+    request = {"repair": repair, "integers": integers, "samples": samples, "seed": seed}
+    doing = (f"repair for int8: {repair}", "repairing for int8")
+    return _changed(store, model, "repair", doing, request, blame="your model", tools=("numpy", *_ONNX_TOOLS))
 
 
 def prune(

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from edgekit.backends.base import Backend
+from edgekit.backends.base import Backend, IntegerBackend
 from edgekit.core.errors import BrokenPromiseError
+from edgekit.core.repair import PLAIN, Repair
 from edgekit.core.types import (
     Artifact,
     EvidenceKind,
@@ -28,7 +29,7 @@ from edgekit.pipeline.findings import Judgement, Showing, Times, Trial
 from edgekit.pipeline.job import Job, whole
 from edgekit.pipeline.lock import PruningChoice
 from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
-from edgekit.pipeline.stages import SourceModel, compile_plan, fuse
+from edgekit.pipeline.stages import SourceModel, compile_plan, fuse, repair_for
 from edgekit.pipeline.targets import Target
 
 __all__ = ["GOLDEN_TOLERANCE", "TargetJob"]
@@ -52,6 +53,7 @@ class TargetJob:
         thinned: what is compiled for this target: a fused model whose weights are sparse or clustered.
         int8_form: what int8 is compiled from, where it was trained in int8.
         curves: of each training that the model went through.
+        repair: what is done to it before it is made int8.
     """
 
     job: Job
@@ -66,6 +68,7 @@ class TargetJob:
     thinned: SourceModel | None = None
     int8_form: SourceModel | None = None
     curves: tuple[LearningCurve, ...] = ()
+    repair: Repair = PLAIN
 
     @property
     def teacher(self) -> SourceModel:
@@ -119,6 +122,14 @@ class TargetJob:
         self._check_float(self._golden_run(artifact).golden[0], model)
         return artifact
 
+    @cached_property
+    def _repaired(self) -> SourceModel:
+        """What is compiled, in the int8 form of the back end."""
+        assert isinstance(self.backend, IntegerBackend)
+        job, integers = self.job, self.backend.integers(saturates=self.target.saturates)
+        seed = job.recipe.run.seed
+        return repair_for(job.store, self.model, self.repair, integers, samples=job.calibration, seed=seed)
+
     def artifact(self, plan: QuantPlan) -> Artifact:
         """What is compiled, in the precisions of a plan.
 
@@ -128,6 +139,9 @@ class TargetJob:
         io = self.job.recipe.precision.io
         if self.int8_form and plan.default is Precision.INT8:
             return self._compile(self.int8_form, plan, self._float_of(self.int8_form), io)
+        if plan.default is Precision.INT8 and self.repair != PLAIN:
+            model = self._repaired
+            return self._compile(model, plan, self._compile(model, _FLOAT, None, "float32"), io)
         plain = plan == _FLOAT and io == "float32"
         return self._own_float if plain else self._compile(self.model, plan, self._own_float, io)
 

@@ -98,7 +98,7 @@ def _placement(
             )
         return params_of_range(ranges[name])
 
-    return place(source, plan, storing, rounded=recorded)
+    return place(source, plan, storing, rounded=() if made_for(source) else recorded)
 
 
 def _samples(path: Path) -> Arrays:

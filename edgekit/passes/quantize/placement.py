@@ -47,7 +47,9 @@ class Placement:
     readers: Mapping[str, frozenset[str] | None]
 
 
-def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[str] = ()) -> Placement:
+def place(
+    model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[str] = (), *, floats: bool = False
+) -> Placement:
     """Where `model` rounds under `plan`. A ReLU or clip behind a layer belongs to it, whatever the plan says of it.
 
     Args:
@@ -55,6 +57,7 @@ def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[s
         plan: the precision of each layer; those that can't be int8 stay float.
         storing: how a value is stored.
         rounded: names of results that are rounded even where no int8 layer reads them, as a quantized source does.
+        floats: whether any kernel can give floats; ONNX Runtime's can't all.
     """
     made_by = makers(model.graph, storing)
     integer = _integer_nodes(model.graph, plan, made_by, rounded)
@@ -67,7 +70,8 @@ def place(model: Model, plan: QuantPlan, storing: Storing, rounded: Collection[s
         kernel = maker if maker in integer else None
         # Kernels give integers to every reader or to none; a convolution, and a product with the activation behind it,
         # have no way to give floats.
-        only_integers = kernel is not None and (kernel.op_type == "Conv" or value.producer() is not kernel)
+        behind = value.producer() is not kernel
+        only_integers = kernel is not None and not floats and (kernel.op_type == "Conv" or behind)
         everywhere = kernel is not None and (bool(taking) or name in rounded or only_integers)
         if not (taking or everywhere) or (maker is None and value.producer() is not None):
             continue

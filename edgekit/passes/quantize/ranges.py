@@ -14,7 +14,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
 from edgekit.ir.run import batches, open_session
 
-__all__ = ["Range", "measure_ranges", "params_of_range"]
+__all__ = ["Range", "contents", "measure_ranges", "params_of_range"]
 
 # All values of a network are in memory at once.
 _SAMPLES_AT_ONCE = 8
@@ -27,6 +27,11 @@ class Range:
 
     low: float
     high: float
+
+    @classmethod
+    def of(cls, content: np.ndarray[Any, Any]) -> Range:
+        """That of an array."""
+        return cls(float(content.min()), float(content.max())) if content.size else cls(0.0, 0.0)
 
     def joined(self, other: Range) -> Range:
         """The range that holds both."""
@@ -43,6 +48,15 @@ def measure_ranges(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) ->
     Raises:
         InvalidInputError: an input has no samples, or a value is infinite or undefined.
     """
+    ranges: dict[str, Range] = {}
+    for name, content in contents(model, samples):
+        found = Range.of(content)
+        ranges[name] = ranges[name].joined(found) if name in ranges else found
+    return ranges
+
+
+def contents(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """What each float value holds, with its name, a few samples at a time; arguments and errors of `measure_ranges`."""
     _check_samples(model, samples)
     probed = model.clone()
     outputs = probed.graph.outputs
@@ -50,13 +64,15 @@ def measure_ranges(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) ->
     outputs.extend(value for value in _float_values(probed.graph) if value.name not in shown)
     session = open_session(ir.to_proto(probed.proto).SerializeToString())
     names = [value.name or "" for value in _float_values(probed.graph)]
-    ranges = {spec.name: _range(spec.name, samples[spec.name]) for spec in model.inputs if spec.dtype == "float32"}
+    floats = [spec.name for spec in model.inputs if spec.dtype == "float32"]
     shapes = {spec.name: spec.shape for spec in session.get_inputs()}
     for part in batches(shapes, samples, _SAMPLES_AT_ONCE):
-        for name, content in zip(names, session.run(names, part), strict=True):
-            found = _range(name, content)
-            ranges[name] = ranges[name].joined(found) if name in ranges else found
-    return ranges
+        for name, content in (
+            *((name, part[name]) for name in floats),
+            *zip(names, session.run(names, part), strict=True),
+        ):
+            _check_finite(name, content)
+            yield name, content
 
 
 def params_of_range(values: Range, *, symmetric: bool = False) -> QuantParams:
@@ -97,12 +113,10 @@ def _float_values(graph: ir.Graph) -> Iterator[ir.Value]:
     return (value for node in graph for value in node.outputs if value.name and value.dtype is ir.DataType.FLOAT)
 
 
-def _range(name: str, content: np.ndarray[Any, Any]) -> Range:
-    low, high = (float(content.min()), float(content.max())) if content.size else (0.0, 0.0)
-    if not np.isfinite([low, high]).all():
+def _check_finite(name: str, content: np.ndarray[Any, Any]) -> None:
+    if not np.isfinite(content).all():
         raise InvalidInputError(
             f"the value {name!r} is infinite or undefined on the calibration samples",
             blame="your model or your data",
             remedy="Look for NaN and huge values in both; preprocessing must be the one of the training.",
         )
-    return Range(low, high)
