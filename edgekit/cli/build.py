@@ -161,10 +161,12 @@ def _build(
     ] = None,
     ranges: Annotated[
         str | None,
-        typer.Option("--ranges", metavar="auto|min-max|percentile|mse|entropy", help="Of int8 activations."),
+        typer.Option(
+            "--ranges", metavar="auto|min-max|percentile|mse|entropy", help="Which range of an activation int8 covers."
+        ),
     ] = None,
     rounding: Annotated[
-        str | None, typer.Option("--rounding", metavar="auto|nearest|adaptive", help="Of int8 weights.")
+        str | None, typer.Option("--rounding", metavar="auto|nearest|adaptive", help="How int8 weights are rounded.")
     ] = None,
     bias_correction: Annotated[
         bool | None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DeviceReport,
         Latency,
         PrunedReport,
+        RepairedReport,
         TargetReport,
         ThinnedReport,
     )
@@ -308,6 +309,8 @@ def _notes(target: TargetReport) -> Iterable[str]:
     if target.thinned:
         yield _thinning(target.thinned, place)
     yield from map(_training, target.recovered)
+    if target.repaired:
+        yield from _repair(target.repaired)
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"
@@ -347,6 +350,22 @@ def _training(curve: LearningCurve) -> str:
     took = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
     gain = f"{curve.metric} {curve.before:.1f} → {curve.after:.1f}{unit} on the selection split"
     return f"trained {'in int8 ' if curve.in_int8 else ''}for {took}: {gain}; {escape(curve.note)}"
+
+
+def _repair(repaired: RepairedReport) -> Iterable[str]:
+    """What was done before the network was made int8, and what that brought on the selection split."""
+    from edgekit.core.repair import PLAIN
+
+    if repaired.repair == PLAIN:
+        if repaired.tried[1:]:
+            yield "int8 not repaired: nothing that was tried does better"
+        return
+    chosen = [row for row in repaired.tried if row["repair"] == str(repaired.repair)]
+    rows = [*repaired.tried[:1], *chosen] if chosen != [*repaired.tried[:1]] else chosen
+    found = " → ".join(f"{row['sqnr']:.1f}" for row in rows)
+    drops = " → ".join(f"{row['drop']:.2f}" for row in rows) if any(row["drop"] for row in rows) else ""
+    gain = f" ({found} dB{f', drop {drops}' if drops else ''} on the selection split)" if rows else ""
+    yield f"int8 repaired: {repaired.repair}{gain}"
 
 
 def _thinning(thinned: ThinnedReport, place: str) -> str:

@@ -274,6 +274,12 @@ class PrecisionSection(_Section):
     rounding: Literal["auto"] | Rounding = "auto"
     bias_correction: bool | None = None
 
+    @property
+    def repairs(self) -> Mapping[str, Any]:
+        """The fields of a `Repair` that are said; measurements choose the others."""
+        said = self.model_dump(include={"ranges", "rounding", "bias_correction"})
+        return {key: value for key, value in said.items() if value not in (None, "auto")}
+
 
 class GateSection(_Section):
     """What the result must keep. None: not asked.

@@ -10,6 +10,13 @@ __all__ = ["PLAIN", "RangeMethod", "Repair", "Rounding"]
 RangeMethod = Literal["min-max", "percentile", "mse", "entropy"]
 Rounding = Literal["nearest", "adaptive"]
 
+_RANGES = {
+    "min-max": "",
+    "percentile": "ranges by percentile",
+    "mse": "ranges by squared error",
+    "entropy": "ranges by divergence",
+}
+
 
 @dataclass(frozen=True)
 class Repair:
@@ -26,11 +33,10 @@ class Repair:
     bias_correction: bool = False
 
     def __str__(self) -> str:
-        """For people, like "ranges mse + adaptive rounding + bias correction"."""
-        ranges = f"ranges {self.ranges}" if self.ranges != "min-max" else ""
+        """For people, like "ranges by squared error, adaptive rounding, bias correction"."""
         rounding = "adaptive rounding" if self.rounding == "adaptive" else ""
         bias = "bias correction" if self.bias_correction else ""
-        return " + ".join(part for part in (ranges, rounding, bias) if part) or "none"
+        return ", ".join(part for part in (_RANGES[self.ranges], rounding, bias) if part) or "none"
 
 
 PLAIN = Repair()

@@ -29,7 +29,7 @@ from edgekit.pipeline.output import OutputFolder
 from edgekit.pipeline.plausible import check_baseline
 from edgekit.pipeline.prune import pruned
 from edgekit.pipeline.recover import Recovery
-from edgekit.pipeline.repair import repaired
+from edgekit.pipeline.repair import refuse_repairs, repaired
 from edgekit.pipeline.stages import prepare_data
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import survey
@@ -80,6 +80,7 @@ def build(
     _same_model(parsed, named)
     _want_data(parsed, model)
     _want_int8(parsed)
+    refuse_repairs(parsed)
     _want_float_states(parsed)
     if parsed.data.metric:
         load_function(parsed.data.metric, blame="your metric")

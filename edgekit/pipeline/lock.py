@@ -133,7 +133,7 @@ class Lock:
         if self.pruning:
             content["pruning"] = to_json(dict(sorted(self.pruning.items())))
         if self.repairs:
-            content["repairs"] = to_json(self.repairs)
+            content["repairs"] = to_json(dict(sorted(self.repairs.items())))
         if self.training:
             content["training"] = to_json(dict(sorted(self.training.items())))
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,13 +6,14 @@ at once that is known to help, and then other ranges, as long as the accuracy ga
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from edgekit.backends.base import IntegerBackend
 from edgekit.core import events
-from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError
+from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
+from edgekit.core.recipe import PrecisionSection, Recipe
 from edgekit.core.repair import PLAIN, RangeMethod, Repair
 from edgekit.core.types import Metric, Precision, QuantPlan
 from edgekit.pipeline.choose import candidates, inputs_of
@@ -20,7 +21,7 @@ from edgekit.pipeline.lock import Lock, RepairChoice
 from edgekit.pipeline.trial import TargetJob
 from edgekit.report.gates import inside_accuracy
 
-__all__ = ["repaired", "repairs"]
+__all__ = ["refuse_repairs", "repaired", "repairs"]
 
 _RANGES: tuple[RangeMethod, ...] = ("mse", "percentile", "entropy", "min-max")
 _LADDER = (PLAIN, *(Repair(ranges, "adaptive", bias_correction=True) for ranges in _RANGES))
@@ -29,46 +30,84 @@ _NEAR = 35.0
 _INT8 = QuantPlan(Precision.INT8)
 
 
+def refuse_repairs(recipe: Recipe) -> None:
+    """Refuse a repair that is asked for where it has no place, before any work.
+
+    Raises:
+        UsageError: it is.
+    """
+    precision, asked = recipe.precision.precision, _asked(recipe.precision)
+    against = {
+        f"the precision is to be {precision}": precision in {Precision.FP32, Precision.FP16},
+        "without data nothing shows what helps (--no-data)": recipe.data.none,
+        "--qat trains that": recipe.recover.qat,
+        "sparse and clustered weights are not rounded away": "rounding" in asked
+        and (recipe.shrink.sparsity or recipe.shrink.clusters),
+    }
+    for reason in (reason for reason, holds in against.items() if asked and holds):
+        raise _no_place(asked, reason)
+
+
 def repaired(target: TargetJob, lock: Lock) -> TargetJob:
-    """The job with the repair that its int8 gets; as it is where int8 is not at stake.
+    """The job with the repair that its int8 gets; as it is where there is nothing to repair.
 
     A choice made here is put into `lock`; one that `lock` remembers for the same inputs is repeated.
+
+    Raises:
+        UsageError: a repair is asked for where it has no place.
     """
-    wanted = list(repairs(target))
+    wanted = repairs(target)
     if len(wanted) < 2:
         return replace(target, repair=wanted[0]) if wanted else target
     name, inputs = target.target.name, inputs_of(target)
     remembered = lock.repairs.get(name)
     if remembered is None or remembered.inputs != inputs:
         lock.repairs[name] = remembered = _chosen(target, wanted, inputs)
-    return replace(target, repair=remembered.repair)
+    return replace(target, repair=remembered.repair, repairs_tried=remembered.tried)
 
 
-def repairs(target: TargetJob) -> Iterator[Repair]:
-    """What may be done, in the order of trying, as far as the recipe leaves it open; nothing without int8.
+def repairs(target: TargetJob) -> tuple[Repair, ...]:
+    """What may be done, in the order of trying, as far as the recipe leaves it open; nothing where int8 stays alone.
 
-    What a quantized source rounded has its scales already; noise in the place of data shows no ranges; and zeros and
-    shared values are not to be rounded away.
+    Raises:
+        UsageError: a repair is asked for where it has no place.
     """
-    asked, job = target.job.recipe.precision, target.job
+    job, precision = target.job, target.job.recipe.precision
     source = job.original.quantized is not None and target.model is job.fused
-    if asked.precision not in {"auto", Precision.MIXED, Precision.INT8} or source:
-        return
-    if Precision.INT8 not in target.backend.precisions or target.int8_form is not None:
-        return
-    if asked.precision == "auto" and Precision.INT8 not in candidates(target):
-        return
-    said: dict[str, Any] = {
-        "ranges": None if asked.ranges == "auto" else asked.ranges,
-        "rounding": None if asked.rounding == "auto" else asked.rounding,
-        "bias_correction": asked.bias_correction,
+    against = {
+        "what is quantized already keeps its scales": source,
+        f"the back end {target.backend.name} does not say what int8 is to it": not isinstance(
+            target.backend, IntegerBackend
+        ),
     }
-    if target.thinned is not None:
-        said["rounding"] = "nearest"
-    fixed = {key: value for key, value in said.items() if value is not None}
-    plain_only = job.data.synthetic or not isinstance(target.backend, IntegerBackend)
-    ladder = _LADDER[:1] if plain_only else _LADDER
-    yield from dict.fromkeys(replace(each, **fixed) for each in ladder)
+    if job.data.synthetic or target.int8_form is not None or not _makes_int8(target):
+        return ()
+    for reason in (reason for reason, holds in against.items() if holds):
+        if asked := _asked(precision):
+            raise _no_place(asked, reason)
+        return ()
+    # Zeros and shared values are not to be rounded away.
+    fixed = {**precision.repairs, **({"rounding": "nearest"} if target.thinned else {})}
+    return tuple(dict.fromkeys(replace(each, **fixed) for each in _LADDER))
+
+
+def _makes_int8(target: TargetJob) -> bool:
+    """Whether an artifact in int8 is at stake."""
+    asked = target.job.recipe.precision.precision
+    wanted = Precision.INT8 in candidates(target) if asked == "auto" else asked in {Precision.MIXED, Precision.INT8}
+    return wanted and Precision.INT8 in target.backend.precisions
+
+
+def _asked(precision: PrecisionSection) -> list[str]:
+    """The keys of a recipe that ask for a repair; those that say to leave something as it is hold everywhere."""
+    return [key for key, value in precision.repairs.items() if value != getattr(PLAIN, key)]
+
+
+def _no_place(asked: Sequence[str], reason: str) -> UsageError:
+    flags = ", ".join(f"--{key.replace('_', '-')}" for key in asked)
+    return UsageError(
+        f"{flags}: this would repair int8, and {reason}", blame="the command line", remedy=f"Leave out: {flags}"
+    )
 
 
 def _chosen(target: TargetJob, wanted: Sequence[Repair], inputs: str) -> RepairChoice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from edgekit.backends.base import Backend, IntegerBackend
 from edgekit.core.errors import BrokenPromiseError
@@ -54,6 +55,7 @@ class TargetJob:
         int8_form: what int8 is compiled from, where it was trained in int8.
         curves: of each training that the model went through.
         repair: what is done to it before it is made int8.
+        repairs_tried: the table that the repair was chosen from; empty where nothing was weighed.
     """
 
     job: Job
@@ -69,6 +71,7 @@ class TargetJob:
     int8_form: SourceModel | None = None
     curves: tuple[LearningCurve, ...] = ()
     repair: Repair = PLAIN
+    repairs_tried: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def teacher(self) -> SourceModel:

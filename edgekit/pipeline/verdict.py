@@ -7,13 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
+from edgekit.core.repair import PLAIN
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.download import download_bytes
 from edgekit.pipeline.findings import Showing, Trial
 from edgekit.pipeline.trial import TargetJob
-from edgekit.report.build_report import DeviceReport, Latency, PrunedReport, TargetReport, ThinnedReport
+from edgekit.report.build_report import (
+    DeviceReport,
+    Latency,
+    PrunedReport,
+    RepairedReport,
+    TargetReport,
+    ThinnedReport,
+)
 from edgekit.report.gates import Evidence, combine, judge, passed, with_resolved
 
 __all__ = ["all_passed", "failed", "target_report"]
@@ -59,6 +67,7 @@ def target_report(
         pruned=_pruned(target, trial, showing if speaks else here),
         thinned=_thinned(target, showing if speaks else here),
         recovered=target.curves,
+        repaired=_repaired(target) if is_int8 else None,
         peak_bytes=showing.times.artifact.peak_bytes if speaks else None,
         metrics=metrics,
         confusion=showing.judgement.confusion,
@@ -177,6 +186,12 @@ def _thinned(target: TargetJob, showing: Showing) -> ThinnedReport | None:
         return None
     found = target.thinned.report
     return ThinnedReport(found["sparsity"], tuple(found["layers"]), showing.times.filled_ratio)
+
+
+def _repaired(target: TargetJob) -> RepairedReport | None:
+    if target.repair == PLAIN and not target.repairs_tried:
+        return None
+    return RepairedReport(target.repair, target.repairs_tried)
 
 
 def _latency(target: TargetJob, showing: Showing) -> Latency | None:

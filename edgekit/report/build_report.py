@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekit.core.repair import Repair
 from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
 from edgekit.passes.recover.settings import LearningCurve
 
-__all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "TargetReport", "ThinnedReport"]
+__all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "RepairedReport", "TargetReport", "ThinnedReport"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,21 @@ class ThinnedReport:
 
 
 @dataclass(frozen=True)
+class RepairedReport:
+    """What was done to the network before it was made int8.
+
+    Attributes:
+        repair: that.
+        tried: what it was chosen from, in the order of trying; empty where nothing was weighed. Each row has the
+            `repair` in words, whether int8 was then `accurate` on the selection split, its `drop` in the metric's
+            unit (None without one) and the `sqnr` of its worst output in dB.
+    """
+
+    repair: Repair
+    tried: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class TargetReport:
     """The result for one target.
 
@@ -124,6 +140,7 @@ class TargetReport:
         pruned: what pruning took; None where nothing was pruned.
         thinned: the zeros and shared values of the weights; None where they are as they were.
         recovered: the learning curve of each training, in their order.
+        repaired: what was done before it was made int8; None where it is not, or where there was nothing to repair.
         latency: measured on the target itself; None where it was not at hand.
         latency_at_host: measured on this machine, for a target that this machine is not. Never gated.
         speedup_at_host: float's time ÷ the artifact's there.
@@ -150,6 +167,7 @@ class TargetReport:
     pruned: PrunedReport | None = None
     thinned: ThinnedReport | None = None
     recovered: tuple[LearningCurve, ...] = ()
+    repaired: RepairedReport | None = None
     peak_bytes: int | None = None
     metrics: tuple[Metric, ...] = ()
     confusion: Mapping[str, list[list[int]]] = field(default_factory=dict)

@@ -58,10 +58,9 @@ class Moments:
         return square, missing
 
 
-def grid_steps(weights: _Array, top: int, *, whole: bool = False) -> _Matrix:
-    """The step of each row of weights, (rows, 1), so that the largest is `top` steps; `whole`: one step for all."""
-    size = np.abs(weights.astype(np.float64))
-    tops = np.full((len(weights), 1), size.max(initial=0.0)) if whole else size.max(axis=1, initial=0.0, keepdims=True)
+def grid_steps(weights: _Array, top: int) -> _Matrix:
+    """The step of each row of weights, (rows, 1), so that the largest is `top` steps."""
+    tops = np.abs(weights.astype(np.float64)).max(axis=1, initial=0.0, keepdims=True)
     return np.where(tops > 0, tops / top, 1.0)
 
 
