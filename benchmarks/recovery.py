@@ -3,9 +3,9 @@
     EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.recovery results [--rows pruned-distilled …] [--seeds 0 …]
 
 Top-1 on the 5,000 test photographs, of which recovery sees none: it trains on 18,000 of the training photographs and
-compares epochs on the other 2,000. What a row took is of the CPU, both cores, without pruning. Each row that is done is
-kept in the folder `results`, so that a run that was interrupted goes on, and a later one adds rows. Rows are trained
-in their order, for the first seed, then the next.
+compares epochs on the other 2,000. What a row took is of the CPU, both cores, without pruning; where the original
+learns first, with that. Each row that is done is kept in the folder `results`, with its network, so that a run that was
+interrupted goes on, and a later one adds rows. Rows are trained in their order, for the first seed, then the next.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.importance import Evidence
+from edgekit.passes.prune.schedule import Schedule
 from edgekit.passes.recover.recovery import recover_model, repeatable
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import RecoverSettings
@@ -53,6 +54,8 @@ class Row:
         pruned: or the original.
         compensated: whether pruning let the other channels take over.
         form: of BatchNormalization: "kept", "folded", or "re-inserted".
+        schedule: of the pruning.
+        first: the row whose network is pruned, and teaches, instead of the original.
     """
 
     title: str
@@ -60,17 +63,21 @@ class Row:
     pruned: bool = True
     compensated: bool = True
     form: str = "kept"
+    schedule: Schedule = Schedule.CAPACITY
+    first: str = ""
 
 
 ROWS = {
     "pruned-distilled": Row("distillation, no labels", 0.0),
     "pruned-both": Row("labels and distillation", 0.5),
     "original-both": Row("labels and distillation", 0.5, pruned=False),
+    "pruned-first": Row("labels and distillation, the original first", 0.5, first="original-both"),
     "original-distilled": Row("distillation, no labels", 0.0, pruned=False),
     "reinserted": Row("distillation, no labels", 0.0, form="re-inserted"),
     "folded": Row("distillation, no labels", 0.0, form="folded"),
     "pruned-labels": Row("labels", 1.0),
     "original-labels": Row("labels", 1.0, pruned=False),
+    "uniform-both": Row("labels and distillation, pruned uniformly", 0.5, schedule=Schedule.UNIFORM),
     "pruned": Row("no recovery"),
     "uncompensated": Row("no recovery, no compensation", compensated=False),
     "original": Row("no recovery", pruned=False),
@@ -91,9 +98,10 @@ class Result:
 
 
 class Case:
-    """ResNet-8 with its photographs."""
+    """ResNet-8 with its photographs, and the networks of rows that are done, in a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         source = shared_data() / "mlperf_tiny_models" / "pretrainedResnet.h5"
         self.original = Model.load(import_source(default_store(), source, ModelSection(), seed=0).path)
         (spec,), (output,) = self.original.inputs, self.original.outputs
@@ -112,14 +120,22 @@ class Case:
         answers = run(fused, {self._input: images.astype(np.float32)})[self._output]
         return 100 * float((answers.argmax(1) == labels).mean())
 
-    def student(self, row: Row, seed: int) -> Model:
-        """The network of a row before its recovery."""
-        model = self.original
+    def file(self, name: str, seed: int, epochs: int) -> Path:
+        """Where the network of a row is kept."""
+        return self._folder / f"{name}-{seed}-{epochs}.onnx"
+
+    def student(self, row: Row, model: Model, seed: int) -> Model:
+        """The network of a row before its recovery, of the one that it starts from."""
         if row.pruned:
             images = self._images[self._order[SELECTION : SELECTION + CALIBRATION]].astype(np.float32)
             evidence = Evidence({self._input: images}, {}, seed)
             pruning = PruneChannels(
-                LEFT, evidence, measure="activations", multiple=MULTIPLE, compensated=row.compensated
+                LEFT,
+                evidence,
+                measure="activations",
+                schedule=row.schedule,
+                multiple=MULTIPLE,
+                compensated=row.compensated,
             )
             model, _ = apply(model, [pruning], seed)
         if row.form != "kept":
@@ -135,7 +151,8 @@ class Case:
     def result(self, name: str, seed: int, epochs: int) -> Result:
         """Do a row."""
         row = ROWS[name]
-        student = self.student(row, seed)
+        teacher = Model.load(self.file(row.first, seed, epochs)) if row.first else self.original
+        student = self.student(row, teacher, seed)
         if row.label_share is None:
             return Result(name, seed, 0, self.top1(student), 0.0)
         labelled = row.label_share > 0
@@ -147,9 +164,8 @@ class Case:
         )
         begun = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            model, curve = recover_model(
-                student, self.original, train, selection, settings=settings, workdir=Path(folder)
-            )
+            model, curve = recover_model(student, teacher, train, selection, settings=settings, workdir=Path(folder))
+        model.save(self.file(name, seed, epochs))
         minutes = (time.process_time() - begun) / 60
         return Result(name, seed, len(curve.epochs), self.top1(model), minutes, curve.learning_rate, curve.best)
 
@@ -166,10 +182,11 @@ def main() -> None:
     kept = asked.folder / f"{asked.epochs}-epochs.jsonl"
     results = [Result(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
     done = {(result.row, result.seed) for result in results}
-    missing = [(name, seed) for seed in asked.seeds for name in asked.rows if (name, seed) not in done]
+    names = list(dict.fromkeys(each for name in asked.rows for each in (ROWS[name].first, name) if each))
+    missing = [(name, seed) for seed in asked.seeds for name in names if (name, seed) not in done]
     if missing:
         repeatable()
-        case = Case()
+        case = Case(asked.folder)
     for name, seed in missing:
         results.append(case.result(name, seed, asked.epochs))
         with kept.open("a") as stream:
@@ -186,14 +203,16 @@ def show(results: Sequence[Result]) -> None:
         if not found:
             return "| | "
         figures = ", ".join(f"{each.top1:.2f}" for each in found)
-        minutes = statistics.mean(each.minutes for each in found)
+        firsts = [each.minutes for each in results if each.row == ROWS[name].first]
+        minutes = statistics.mean(each.minutes for each in found) + (statistics.mean(firsts) if firsts else 0.0)
         return f"| {figures} | {f'{minutes:.1f}' if minutes else ''} "
 
     print("| recovery | at 0.5 of the MACs | min of CPU | the original, likewise | min of CPU |")
     print("|---|---|---|---|---|")
     for pruned, original in (
         ("uncompensated", ""), ("pruned", "original"), ("pruned-distilled", "original-distilled"),
-        ("pruned-labels", "original-labels"), ("pruned-both", "original-both"),
+        ("pruned-labels", "original-labels"), ("uniform-both", ""), ("pruned-both", "original-both"),
+        ("pruned-first", ""),
     ):  # fmt: skip
         print(f"| {ROWS[pruned].title} {cells(pruned)}{cells(original)}|")
     print("\n| BatchNormalization, without labels | at 0.5 of the MACs | min of CPU |")

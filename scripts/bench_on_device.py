@@ -6,6 +6,7 @@
     python3 bench_on_device.py model.onnx --inputs x.npz --outputs y.npz --no-timing
                                                                        the answers of the device, for accuracy
     python3 bench_on_device.py model.tflite --delegate none            without XNNPACK
+    python3 bench_on_device.py model.tflite --profile 50 --no-timing   how long each operator takes
     python3 bench_on_device.py model.param --threads 4 --affinity 0-3  an ncnn model, model.bin beside it
     python3 bench_on_device.py --probe                                 what this device is and has
 
@@ -19,6 +20,9 @@ sequence starts from.
 --delegate is, for TensorFlow Lite, "none", "xnnpack" or a library, "libedgetpu.so.1?device=usb"; for OpenVINO a device
 ("GPU"); for ONNX Runtime a provider ("CUDAExecutionProvider"); for ncnn "none" or "vulkan". One that was asked for and
 runs nothing is an error.
+
+With --profile N, "profile" in the answer has what each operator took, on average over the faster half of N inferences,
+as the runtime itself accounts for it, with the names that the artifact keeps; "note" says what to know of that.
 
 A run under emulation never times. "valid" is false in the answer, and "invalid" says why, when the board throttled
 while it timed, or its clock drifted. Everything that goes wrong is one line on stderr, the same as JSON on stdout, and
@@ -154,6 +158,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--warmup", type=positive, default=10, metavar="N", help="inferences before the clock counts (10)")
     add("--repeats", type=positive, default=5, metavar="N", help="rounds (5)")
     add("--runs", type=positive, default=100, metavar="N", help="inferences in each round (100)")
+    add("--profile", type=positive, metavar="N", help="the time of each operator, from N inferences")
     add("--max-seconds", type=float, default=20.0, metavar="S", help="end the timing then (20)")
     talk = parser.add_argument_group("for programs")
     add = talk.add_argument
@@ -203,6 +208,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         timed = interleave([item.session for item in loaded], arguments, report)
     reasons = doubts(timed)
+    profile = profiled(first, arguments.profile, kind) if arguments.profile else None
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
@@ -221,6 +227,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             describe_artifact(item, timing, ratio(timed.timings[0], timing) if index else None, kind)
             for index, (item, timing) in enumerate(zip(loaded, timed.timings))
         ],
+        "profile": profile,
         "outputs": outputs,
         "golden": golden,
     }
@@ -588,6 +595,7 @@ class Session:
     inputs: list[Tensor]
     outputs: list[Tensor]
     invoke: Callable[[], Any]
+    clock_note: str = ""  # what is to be known of the times in `profile`
     states: dict[int, int] = {}  # noqa: RUF012 - replaced, never changed; read by Python 3.8
 
     @property
@@ -613,6 +621,46 @@ class Session:
         """
         raise NotImplementedError
 
+    def profile(self, runs: int) -> list[OpTimes]:  # noqa: ARG002 - for those that have one
+        """What each executed operator took in some inferences, in the order in which they ran.
+
+        Raises:
+            NoProfile: the runtime has no account of that.
+        """
+        raise NoProfile("%s has no account of what each operator takes" % self.runtime)
+
+
+WARM_UP_RUNS = 3  # of a profile
+
+
+class OpTimes(NamedTuple):
+    """An executed operator: its type, the names under which the artifact knows it, and microseconds of each run."""
+
+    op: str
+    names: list[str]
+    us: list[float]
+
+
+class NoProfile(Exception):  # noqa: N818 - nothing went wrong
+    """Why operators can't be told apart."""
+
+
+def profiled(session: Session, runs: int, kind: str) -> dict[str, Any]:
+    """What each operator takes, in microseconds, or a note of why that is not known."""
+    if kind == "emulated":
+        return {"runs": 0, "ops": [], "note": "an emulator's times are its own"}
+    try:
+        ops = session.profile(runs)
+    except NoProfile as why:
+        return {"runs": 0, "ops": [], "note": str(why)}
+    rows = [{"op": op.op, "names": op.names, "us": round(undisturbed(op.us), 3)} for op in ops]
+    return {"runs": runs, "ops": rows, "note": session.clock_note}
+
+
+def undisturbed(values: Sequence[float]) -> float:
+    """The mean of the faster half: nothing else took the CPU in that, and it is finer than whole microseconds."""
+    return float(np.mean(sorted(values)[: (len(values) + 1) // 2]))
+
 
 PLAIN = ("none", "CPU", "CPUExecutionProvider")  # what runs where there is no delegate
 
@@ -621,6 +669,8 @@ TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONN
 
 class TFLiteSession(Session):
     """TensorFlow Lite in any of its packages. Its default delegate is XNNPACK."""
+
+    clock_note = "LiteRT counts whole microseconds: an operator that takes less shows as 0"
 
     def __init__(self, module: Any, request: Request, threads: int, delegate: str | None) -> None:
         refuse_options(request, "TensorFlow Lite")
@@ -644,6 +694,8 @@ class TFLiteSession(Session):
         self._external = self._delegate_ops()  # XNNPACK comes behind, with the allocation, and takes what is left
         interpreter.allocate_tensors()
         names = self._signature_names()
+        self._names = {index: list(each) for index, each in names.items()}
+        self._path, self._threads = request.path, threads
         self._input_indices = [detail["index"] for detail in interpreter.get_input_details()]
         self._output_indices = [detail["index"] for detail in interpreter.get_output_details()]
         self.inputs = [tflite_tensor(detail, names) for detail in interpreter.get_input_details()]
@@ -707,6 +759,22 @@ class TFLiteSession(Session):
             **compute.as_json(),
         }
 
+    def profile(self, runs: int) -> list[OpTimes]:
+        """From LiteRT's profiler, which its C library has and the interpreter hasn't: the same kernels, run by that."""
+        if self.runtime != "ai_edge_litert" or self.delegate not in (None, "xnnpack"):
+            return super().profile(runs)
+        tensors = {detail["index"]: detail["name"] for detail in self._interpreter.get_tensor_details()}
+        nodes = [
+            (op["op_name"], [tensors[int(index)] for index in op["outputs"] if int(index) in tensors])
+            for op in self._ops()
+            if op["op_name"] != "DELEGATE"
+        ]
+        names = {name: i for i, index in enumerate(self._input_indices) for name in self._names.get(index, ())}
+        values = {name: self._interpreter.get_tensor(self._input_indices[i]) for name, i in names.items()}
+        model = LiteRtModel(self._path, self._threads)
+        model.feed(values)
+        return litert_ops([model.run() for _ in range(runs + WARM_UP_RUNS)][WARM_UP_RUNS:], nodes)
+
 
 def tflite_tensor(detail: dict[str, Any], names: dict[int, list[str]]) -> Tensor:
     """An input or output as the interpreter describes it; it takes its name from `names`."""
@@ -758,6 +826,173 @@ def inside(delegate: dict[str, Any], ops: Sequence[dict[str, Any]]) -> Iterator[
         todo += [int(i) for i in producers[index]["inputs"]]
 
 
+# What XNNPACK calls the operators that it makes of TensorFlow Lite's, by how their names begin.
+XNNPACK_OPS = {
+    "ADD": ("Add",),
+    "AVERAGE_POOL_2D": ("Average Pooling",),
+    "BATCH_MATMUL": ("Batch Matrix Multiply",),
+    "CONCATENATION": ("Concatenate",),
+    "CONV_2D": ("Convolution",),
+    "DEPTHWISE_CONV_2D": ("Convolution",),
+    "FULLY_CONNECTED": ("Fully Connected", "Dynamic Fully Connected"),
+    "HARD_SWISH": ("HardSwish",),
+    "LOGISTIC": ("Sigmoid",),
+    "MAX_POOL_2D": ("Max Pooling",),
+    "MEAN": ("Mean", "Global Average Pooling"),
+    "MUL": ("Multiply",),
+    "PAD": ("Constant Pad",),
+    "RESIZE_BILINEAR": ("Resize Bilinear",),
+    "SOFTMAX": ("Softmax",),
+    "SUB": ("Subtract",),
+    "TANH": ("Tanh",),
+    "TRANSPOSE": ("Transpose",),
+    "TRANSPOSE_CONV": ("Deconvolution",),
+}
+
+
+class LiteRtEvent(ctypes.Structure):
+    """An entry of LiteRT's profile: ProfiledEventData in litert_profiler_event.h."""
+
+    _fields_ = (
+        ("tag", ctypes.c_char_p),
+        ("kind", ctypes.c_uint32),
+        ("start_us", ctypes.c_uint64),
+        ("elapsed_us", ctypes.c_uint64),
+        ("memory", ctypes.c_uint64 * 6),
+        ("node", ctypes.c_uint64),
+        ("subgraph", ctypes.c_uint64),
+        ("source", ctypes.c_uint32),
+    )
+
+
+LITERT_NODE, LITERT_DELEGATED = 2, 8  # kinds of events: an operator of the file, and one within a delegate
+
+
+class LiteRtModel:
+    """An artifact in LiteRT's compiled model, reached through its C library: that has a profiler.
+
+    What it holds lives as long as the process.
+    """
+
+    def __init__(self, path: str, threads: int) -> None:
+        package = importlib.util.find_spec("ai_edge_litert")
+        folder = os.path.dirname(str(package.origin)) if package else ""
+        try:
+            self._library = ctypes.CDLL(os.path.join(folder, "libLiteRt.so"))
+            self._library.LiteRtGetProfilerEvents  # noqa: B018 - whether it is there
+        except (OSError, AttributeError) as error:
+            raise NoProfile("this LiteRT has no profiler: %s" % one_line(error)) from error
+        self._environment = self._ask("LiteRtCreateEnvironment", 0, None)
+        self._model = self._ask("LiteRtCreateModelFromFile", self._environment, path.encode())
+        self._compiled = self._compile(threads)
+        self._profiler = self._ask("LiteRtCompiledModelGetProfiler", self._compiled)
+        if not self._profiler:
+            raise NoProfile("this LiteRT's profiler can't be switched on")
+        self._signature = self._ask("LiteRtGetModelSignature", self._model, ctypes.c_size_t(0))
+        self._inputs, self._outputs = self._buffers("Input"), self._buffers("Output")
+
+    def _do(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise NoProfile("LiteRT's profiler doesn't work here: %s gave %d" % (name, status))
+
+    def _ask(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        """Call a function whose last argument is where its result goes."""
+        found = ctypes.c_void_p()
+        self._do(name, *arguments, ctypes.byref(found))
+        return found
+
+    def _compile(self, threads: int) -> ctypes.c_void_p:
+        options = self._ask("LiteRtCreateOptions")
+        self._do("LiteRtSetOptionsHardwareAccelerators", options, 1)
+        self._keep = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
+        settings = {"runtime_options_string": "enable_profiling = true", "xnnpack": "num_threads = %d" % threads}
+        self._texts = {name.encode(): ctypes.create_string_buffer(text.encode()) for name, text in settings.items()}
+        for name, text in self._texts.items():
+            opaque = self._ask("LiteRtCreateOpaqueOptions", name, text, self._keep)
+            self._do("LiteRtAddOpaqueOptions", options, opaque)
+        return self._ask("LiteRtCreateCompiledModel", self._environment, self._model, options)
+
+    def _buffers(self, side: str) -> Any:
+        """A buffer for each input, or each output."""
+        count = self._ask("LiteRtGetNumSignature%ss" % side, self._signature).value or 0
+        buffers = (ctypes.c_void_p * count)()
+        for number in range(count):
+            at = ctypes.c_size_t(number)
+            tensor = self._ask("LiteRtGetSignature%sTensorByIndex" % side, self._signature, at)
+            kind = (ctypes.c_uint8 * 512)()  # a LiteRtRankedTensorType, which is smaller
+            self._do("LiteRtGetRankedTensorType", tensor, kind)
+            first = ctypes.c_size_t(0)
+            wants = self._ask("LiteRtGetCompiledModel%sBufferRequirements" % side, self._compiled, first, at)
+            made = self._ask("LiteRtCreateManagedTensorBufferFromRequirements", self._environment, kind, wants)
+            buffers[number] = made.value
+        return buffers
+
+    def feed(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Set the inputs, by their names in the signature."""
+        for number, buffer in enumerate(self._inputs):
+            label = self._ask("LiteRtGetSignatureInputName", self._signature, ctypes.c_size_t(number))
+            value = np.ascontiguousarray(values[(ctypes.string_at(label.value or 0)).decode()])
+            place, target = ctypes.c_void_p(), ctypes.c_void_p(buffer)
+            self._do("LiteRtLockTensorBuffer", target, ctypes.byref(place), 1)
+            ctypes.memmove(place, value.ctypes.data, value.nbytes)
+            self._do("LiteRtUnlockTensorBuffer", target)
+
+    def run(self) -> list[tuple[str, int, int, int]]:
+        """Tag, kind, node and microseconds of each event of one inference."""
+        first, inputs, outputs = ctypes.c_size_t(0), self._inputs, self._outputs
+        self._do("LiteRtResetProfiler", self._profiler)
+        self._do("LiteRtStartProfiler", self._profiler)
+        counts = ctypes.c_size_t(len(inputs)), ctypes.c_size_t(len(outputs))
+        self._do("LiteRtRunCompiledModel", self._compiled, first, counts[0], inputs, counts[1], outputs)
+        self._do("LiteRtStopProfiler", self._profiler)
+        return self._events()
+
+    def _events(self) -> list[tuple[str, int, int, int]]:
+        found = ctypes.c_int()
+        self._do("LiteRtGetNumProfilerEvents", self._profiler, ctypes.byref(found))
+        count, size = found.value, ctypes.sizeof(LiteRtEvent)
+        room = (LiteRtEvent * (2 * count + 1))()
+        ctypes.memset(room, 0xFF, ctypes.sizeof(room))
+        self._do("LiteRtGetProfilerEvents", self._profiler, count, room)
+        written = len(ctypes.string_at(ctypes.addressof(room), ctypes.sizeof(room)).rstrip(b"\xff"))
+        if not (count - 1) * size < written <= count * size:
+            raise NoProfile("this LiteRT's profiler writes its entries otherwise than the versions that are known")
+        return [
+            ((event.tag or b"").decode(errors="replace"), event.kind, event.node, event.elapsed_us)
+            for event in room[:count]
+        ]
+
+
+def litert_ops(
+    runs: Sequence[Sequence[tuple[str, int, int, int]]], nodes: Sequence[tuple[str, list[str]]]
+) -> list[OpTimes]:
+    """Events by operator. XNNPACK doesn't say which node an operator of its own is.
+
+    It runs those of a kind in the order of the file: where there are as many as nodes of that kind, they are these.
+    """
+    found: dict[tuple[int, int, str], list[float]] = {}
+    for tag, kind, node, us in (event for events in runs for event in events):
+        if kind in (LITERT_NODE, LITERT_DELEGATED):
+            found.setdefault((kind, node, tag), []).append(float(us))
+    inner = any(kind == LITERT_DELEGATED for kind, _, _ in found)
+    ops = [
+        OpTimes(tag, nodes[node][1] if kind == LITERT_NODE and node < len(nodes) else [], us)
+        for (kind, node, tag), us in found.items()
+        if not (inner and kind == LITERT_NODE and tag.startswith(("TfLiteXNNPackDelegate", "Delegate")))
+    ]
+    if not ops or any(len(op.us) % len(runs) for op in ops):
+        raise NoProfile("LiteRT's profiler saw no operators")
+    for family in sorted(set(XNNPACK_OPS.values())):
+        kinds = {kind for kind, names in XNNPACK_OPS.items() if names == family}
+        made = [op for op in ops if not op.names and op.op.startswith(family)]
+        wanted = [names for kind, names in nodes if kind in kinds]
+        if len(made) == len(wanted):
+            for op, names in zip(made, wanted):
+                op.names.extend(names)
+    return ops
+
+
 class OpenVINOSession(Session):
     """OpenVINO, on the CPU unless told. What it runs in is read from its execution graph."""
 
@@ -774,6 +1009,7 @@ class OpenVINOSession(Session):
         try:
             options = {**({"INFERENCE_NUM_THREADS": threads} if device == "CPU" else {}), **request.options}
             self._compiled = core.compile_model(self._model, device, options)
+            self._core, self._device, self._options = core, device, options
         except RuntimeError as error:
             if "property" not in str(error).lower():
                 raise
@@ -800,6 +1036,7 @@ class OpenVINOSession(Session):
         ops = self._model.get_ordered_ops()
         constants = [op for op in ops if op.get_type_name() == "Constant"]
         weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        products = [op.get_friendly_name() for op in ops if op.get_type_name() == "MatMul"]
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         # "GPU" is carried out by "GPU.0".
         devices = {name.partition(".")[0] for name in self._compiled.get_property("EXECUTION_DEVICES")}
@@ -821,7 +1058,8 @@ class OpenVINOSession(Session):
             if kind not in ("Const", "Input", "Output"):
                 product = layers if kind in OPENVINO_PRODUCTS else None
                 compute.add(kind, openvino_precision(precision, kernel), delegate=delegate, layers=product)
-            if kind == "Subgraph":
+            # A constant may as well be added, like a position embedding: only products have weights.
+            if kind == "Subgraph" and any(begins_with(name, products) for name in layers):
                 for product_precision in openvino_products(op, hint):
                     compute.add("MatMul", product_precision, layers=layers)
             read = [value.get_node().get_name() for value in op.input_values()]
@@ -835,6 +1073,28 @@ class OpenVINOSession(Session):
             "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
+
+    def profile(self, runs: int) -> list[OpTimes]:
+        """From its performance counters; an executed node knows which of the file's went into it."""
+        core, options = type(self._core)(), {**self._options, "PERF_COUNT": "YES"}
+        compiled = core.compile_model(self._model, self._device, options)
+        request = compiled.create_infer_request()
+        for index, buffer in enumerate(self._buffers):
+            request.get_input_tensor(index).data[...] = buffer
+        found: dict[str, OpTimes] = {}
+        origins = {
+            node.get_friendly_name(): node.get_rt_info()["originalLayersNames"].astype(str)
+            for node in compiled.get_runtime_model().get_ordered_ops()
+            if "originalLayersNames" in node.get_rt_info()
+        }
+        for number in range(runs + WARM_UP_RUNS):
+            request.infer(share_outputs=True)
+            for info in request.profiling_info if number >= WARM_UP_RUNS else ():
+                if "EXECUTED" in str(info.status).replace("NOT_RUN", ""):
+                    names = [name for name in origins.get(info.node_name, info.node_name).split(",") if name]
+                    op = found.setdefault(info.node_name, OpTimes(info.node_type, names, []))
+                    op.us.append(info.real_time.total_seconds() * 1e6)
+        return list(found.values())
 
 
 OPENVINO_WEIGHTED = (
@@ -861,6 +1121,11 @@ def openvino_precision(precision: str, kernel: str = "") -> str:
     computed = kernel.rpartition("_")[2].lower()
     name = computed if computed in NUMPY_NAMES and computed != "i8" else precision.lower()
     return NUMPY_NAMES.get(name, name)
+
+
+def begins_with(name: str, layers: Iterable[str]) -> bool:
+    """Whether a name is that of a layer, or of a part of one."""
+    return any((name + "/").startswith(layer + "/") for layer in layers)
 
 
 def openvino_products(subgraph: Any, hint: str) -> Iterator[str]:
@@ -963,16 +1228,13 @@ class OnnxRuntimeSession(Session):
         """Executed nodes of a profiled inference."""
         compute = Tally()
         with tempfile.TemporaryDirectory() as folder:
-            session = self._open(folder)
-            session.run(None, self._feeds)
-            with open(session.end_profiling()) as stream:
-                events = json.load(stream)
+            events = self._events(1, folder)
             nodes = onnx_nodes(os.path.join(folder, "optimised.onnx"))
         makers = {value: node for node in onnx_nodes(self._path) for value in node.outputs}
         ran: dict[str, dict[str, Any]] = {}
         for event in events:
-            details = event.get("args", {})
-            if event.get("cat") == "Node" and "output_type_shape" in details:
+            details = event["args"]
+            if "output_type_shape" in details:
                 name = event["name"][: -len("_kernel_time")]
                 ran[name] = details
                 layers = onnx_layers(name, makers) if is_product(details["op_name"]) else None
@@ -988,6 +1250,30 @@ class OnnxRuntimeSession(Session):
         }
         steps = [Step([value for value in node.inputs if value in kinds], node.outputs) for node in nodes]
         return {**onnx_constants(self._path), "islands": count_islands(steps, kinds), **compute.as_json()}
+
+    def profile(self, runs: int) -> list[OpTimes]:
+        """From its profile; a node that several were made into has the name of one of them."""
+        found: dict[str, OpTimes] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            events = self._events(runs + WARM_UP_RUNS, folder)
+        for event in events:
+            name = event["name"]
+            if name.endswith("_kernel_time"):
+                name = name[: -len("_kernel_time")]
+                # A node that was made anew in another layout; the latter is called after what it makes.
+                origin = re.sub(r"(_token_\d+|_nchwc)$", "", name)
+                op = found.setdefault(name, OpTimes(event["args"]["op_name"], [origin], []))
+                op.us.append(float(event["dur"]))
+        return [OpTimes(op.op, op.names, op.us[WARM_UP_RUNS:]) for op in found.values()]
+
+    def _events(self, runs: int, folder: str) -> list[dict[str, Any]]:
+        """What the profile of some inferences, written into a folder, says of nodes."""
+        session = self._open(folder)
+        for _ in range(runs):
+            session.run(None, self._feeds)
+        with open(session.end_profiling()) as stream:
+            events = json.load(stream)
+        return [event for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {})]
 
 
 ONNX_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -2212,6 +2498,11 @@ def as_text(result: dict[str, Any]) -> str:
         )
         for name, nodes in artifact["delegate"]["applied"].items():
             lines.append("  %s runs %d of %d" % (name, nodes, artifact["delegate"]["nodes"]))
+    if result["profile"]:
+        lines += [
+            "  %8.1f us  %s  %s" % (op["us"], op["op"], ", ".join(op["names"])) for op in result["profile"]["ops"]
+        ]
+        lines += [result["profile"]["note"]] if result["profile"]["note"] else []
     if result["outputs"]:
         lines.append("%(n)d answers, digest %(digest)s" % result["outputs"])
     return "\n".join(lines)

@@ -114,7 +114,8 @@ def _build(
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option("--schedule", metavar="uniform|global", help="How that is spread over the layers.")
+        str | None,
+        typer.Option("--schedule", metavar="uniform|global|capacity", help="How that is spread over the layers."),
     ] = None,
     prune_steps: Annotated[
         int | None, typer.Option("--prune-steps", metavar="N", help="Prune in N steps, each ranked anew. Default: 1.")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from edgekit.report.pruning import PruningExplanation
 
 __all__ = [
-    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_metrics", "print_pruning",
-    "print_rows", "print_timings", "print_validation", "print_validations",
+    "print_build", "print_comparisons", "print_failures", "print_inspection", "print_line", "print_metrics",
+    "print_pruning", "print_rows", "print_timings", "print_validation", "print_validations",
 ]  # fmt: skip
 
 
@@ -203,6 +203,11 @@ def print_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     _console().print(table)
+
+
+def print_line(text: str) -> None:
+    """A line as it is."""
+    _console().print(escape(text), soft_wrap=True)
 
 
 def _console() -> Console:

@@ -122,8 +122,9 @@ class ShrinkSection(_Section):
         prune: the share of the MACs that goes with whole channels, between 0 and 1. None: nothing goes.
         speedup: instead, how many times as fast as the unpruned network in the same precision the result is to be.
         importance: the measure that decides which; None: activations, or l2 where there is no data.
-        schedule: the same share of each group, or one ranking of the channels of all groups; a speed-up ranks them by
-            what a clock says.
+        schedule: the same share of each group, one ranking of the channels of all groups, or the most where MACs have
+            the fewest weights; a speed-up ranks them by what a clock says. None: capacity where training follows,
+            uniform where not.
         prune_steps: in how many steps; after each the importance is measured anew.
         sparsity: the share of the weights that becomes zero, between 0 and 1; or "N:M", of which N of M stay.
         pattern: which weights of a share become zero.
@@ -133,7 +134,7 @@ class ShrinkSection(_Section):
     prune: float | None = None
     speedup: float | None = None
     importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
-    schedule: Literal["uniform", "global"] = "uniform"
+    schedule: Literal["uniform", "global", "capacity"] | None = None
     prune_steps: int = Field(default=1, ge=1, le=100)
     sparsity: float | str | None = None
     pattern: Literal["global", "magnitude", "block", "random"] = "global"
@@ -196,6 +197,8 @@ class RecoverSection(_Section):
 
     Attributes:
         recover: whether it does.
+        original_first: whether the original is trained on the labels before anything goes, so that the smaller network
+            starts from that and learns from that.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
@@ -206,6 +209,7 @@ class RecoverSection(_Section):
     """
 
     recover: bool = False
+    original_first: bool = False
     epochs: int | None = Field(default=None, ge=1, le=100_000)
     max_seconds: float | None = Field(default=None, gt=0)
     label_share: float | None = Field(default=None, ge=0, le=1)
@@ -229,12 +233,13 @@ class RecoverSection(_Section):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What is said of how to train."""
-        return self.model_dump(mode="json", exclude={"recover"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"recover", "original_first"}, exclude_none=True)
 
     @model_validator(mode="after")
     def _how_only_if(self) -> Self:
-        if self.settings and not self.recover:
-            message = f"{next(iter(self.settings))} says how to recover, and nothing says that: give --recover too"
+        said = next(iter(self.settings), "original_first" if self.original_first else "")
+        if said and not self.recover:
+            message = f"{said} says how to recover, and nothing says that: give --recover too"
             raise ValueError(message)
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Cost", "LayerCost", "own_worst"]
+__all__ = ["Cost", "LayerCost", "LayerRanges", "Outlier", "Sensitivity", "own_worst"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,57 @@ class LayerCost:
     drop: float | None
     weights: Cost | None
     output: Cost
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A channel that stands out: how far it reaches ÷ how far the median of the channels does."""
+
+    channel: int
+    factor: float
+
+
+@dataclass(frozen=True)
+class LayerRanges:
+    """What a layer's numbers are like, over the calibration samples, and what it weighs.
+
+    Attributes:
+        layer: as in `LayerCost`.
+        nodes: names of the nodes that it is: itself, and an activation that rounding does.
+        output: the least and the greatest number that it makes.
+        output_outliers: channels of that which stand out, the furthest first.
+        weights: the least and the greatest weight; None where it has none.
+        weight_outliers: channels that it reads by weights that stand out beside those which share their scale.
+        params: how many constants it has.
+        macs: multiply-accumulates of one inference.
+    """
+
+    layer: str
+    nodes: tuple[str, ...]
+    output: tuple[float, float]
+    output_outliers: tuple[Outlier, ...]
+    weights: tuple[float, float] | None
+    weight_outliers: tuple[Outlier, ...]
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What int8 costs a network.
+
+    Attributes:
+        layers: layer by layer, in the order in which they run, the inputs first.
+        ranges: of the same layers in the same order.
+        naive: all of them at once, as nobody would do it: everything int8, the outputs too, by the ranges that were
+            seen.
+        samples: how many were judged on.
+    """
+
+    layers: tuple[LayerCost, ...]
+    ranges: tuple[LayerRanges, ...]
+    naive: Cost
+    samples: int
 
 
 def own_worst(cost: LayerCost) -> float:

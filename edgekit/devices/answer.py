@@ -15,12 +15,15 @@ __all__ = [
     "DeviceState",
     "Inventory",
     "Kept",
+    "OpTime",
+    "Profile",
     "parse_digests",
     "parse_error",
     "parse_facts",
     "parse_inventory",
     "parse_kept",
     "parse_measurements",
+    "parse_profile",
     "parse_state",
 ]
 
@@ -147,6 +150,32 @@ class _Probe(_Part):
     device: _Device
     state: DeviceState
     runtimes: tuple[_RuntimeThere, ...]
+
+
+class OpTime(_Part):
+    """What an operator takes.
+
+    Attributes:
+        op: its type, as the runtime calls it.
+        names: what the artifact calls it, or what of it the runtime made it of.
+        us: microseconds of an inference.
+    """
+
+    op: str
+    names: tuple[str, ...]
+    us: float
+
+
+class Profile(_Part):
+    """What each executed operator takes, in the order in which they run; `note` says what to know of that."""
+
+    runs: int
+    ops: tuple[OpTime, ...]
+    note: str
+
+
+class _Profiled(_Part):
+    profile: Profile | None = None
 
 
 class _Answer(_Part):
@@ -301,6 +330,17 @@ def parse_measurements(answer: Any) -> list[Measurement]:
         )
         for index, item in enumerate(parsed.artifacts)
     ]
+
+
+def parse_profile(answer: Any) -> Profile:
+    """What the operators of the first artifact take.
+
+    Raises:
+        DeviceError: as `parse_measurements`.
+    """
+    return _parse(_Profiled, answer).profile or Profile(
+        runs=0, ops=(), note="the device's bench script is an older one"
+    )
 
 
 def parse_error(answer: Any, blame: str) -> EdgekitError | None:

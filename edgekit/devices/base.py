@@ -37,6 +37,7 @@ class BenchRequest:
         timing: whether to time; the rest runs in any case. An emulated device never times.
         repeats: rounds of `runs` inferences of each artifact, interleaved; they end after `max_seconds`.
         digest: refuse `artifact` if its content has another SHA-256.
+        profile: inferences to time each operator of `artifact` in.
         mark: inferences of each artifact to make between two marks, for a counter outside the script.
     """
 
@@ -55,6 +56,7 @@ class BenchRequest:
     runs: int = 100
     max_seconds: float = 20.0
     digest: str | None = None
+    profile: int | None = None
     mark: int | None = None
 
 
@@ -117,7 +119,7 @@ def script_arguments(request: BenchRequest, place: Callable[[Path], str] = str) 
         **{flag: place(path) if path else None for flag, path in files.items()},
         "--runtime": request.runtime, "--digest": request.digest, "--threads": request.threads,
         "--repeats": request.repeats, "--runs": request.runs, "--max-seconds": request.max_seconds,
-        "--mark": request.mark,
+        "--profile": request.profile, "--mark": request.mark,
     }  # fmt: skip
     for flag, value in named.items():
         if value is not None:

@@ -35,6 +35,7 @@ def measure(
     runs: int = 100,
     max_seconds: float = 20.0,
     digest: str | None = None,
+    profile: int | None = None,
     blame: str = "your artifact",
     limits: Limits | None = None,
 ) -> tuple[list[Measurement], dict[str, Any]]:
@@ -43,7 +44,7 @@ def measure(
     Args:
         device: where.
         artifact, options, against, inputs, outputs, golden, golden_outputs, states, runtime, threads, timing, repeats,
-            runs, max_seconds, digest: as `BenchRequest`.
+            runs, max_seconds, digest, profile: as `BenchRequest`.
         blame: who made the artifact, for the error when it doesn't load.
         limits: memory and time of the process.
 
@@ -75,6 +76,7 @@ def measure(
         runs=runs,
         max_seconds=max_seconds,
         digest=digest,
+        profile=profile,
     )
     answer = device.bench(request, blame=blame, limits=limits or Limits(seconds=3600.0))
     error = parse_error(answer, blame)

@@ -97,7 +97,7 @@ def build(
     data = prepare_data(
         store, seen.original, parsed.data, batch=parsed.run.batch, seed=parsed.run.seed, training=training
     )
-    job = Job(store, parsed, seen.original, seen.fused, data)
+    job = Job(store, parsed, seen.original, seen.fused, seen.fused, data)
     check_baseline(job)
     job = replace(job, fused=equalised(job, seen.fused))
     reports = [

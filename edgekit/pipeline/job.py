@@ -28,13 +28,15 @@ class Job:
 
     Attributes:
         original: the imported model, which every accuracy is held against.
-        fused: it, with fewer nodes and its channels in line: what is compiled, unless it is pruned, trained or thinned
+        plain: it, with fewer nodes.
+        fused: that, with its channels in line: what is compiled, unless it is pruned, trained or thinned
             out first.
     """
 
     store: Store
     recipe: Recipe
     original: SourceModel
+    plain: SourceModel
     fused: SourceModel
     data: Data
 

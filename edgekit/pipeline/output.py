@@ -6,15 +6,24 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import IntegrityError, InvalidInputError, UsageError
+from edgekit.core.types import Artifact, from_json
 from edgekit.pipeline.lock import LOCK_NAME
 
-__all__ = ["MANIFEST_NAME", "OutputFolder", "artifact_folder", "read_manifest", "reading_manifest", "write_json"]
+__all__ = [
+    "MANIFEST_NAME",
+    "OutputFolder",
+    "artifact_folder",
+    "read_manifest",
+    "reading_manifest",
+    "stored_artifact",
+    "write_json",
+]
 
 MANIFEST_NAME = "manifest.json"
 _PREFIX = ".edgekit-"
@@ -158,6 +167,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 remedy="Copy the whole folder again, or build it again.",
             )
     return manifest
+
+
+def stored_artifact(folder: Path, manifest: Mapping[str, Any]) -> Artifact:
+    """The artifact in `folder`, as its manifest has it; to be read in `reading_manifest`."""
+    about = manifest["artifact"]
+    files = [folder / name for name in about["files"]]
+    built: Artifact = from_json(
+        Artifact, {**about, "files": files, "backend": manifest["backend"]["name"], "plan": manifest["plan"]}
+    )
+    return built
 
 
 def write_json(path: Path, content: Any) -> None:

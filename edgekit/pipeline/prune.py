@@ -30,15 +30,18 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
     Raises:
         InvalidInputError: nothing can go, or not that much, or it doesn't get that fast.
     """
-    job, shrink = target.job, target.job.recipe.shrink
+    target = recovery.begun(target)
+    job, shrink, dense = target.job, target.job.recipe.shrink, target.teacher
     if shrink.prune is None and shrink.speedup is None:
         thinned = shrink.sparsity is not None or shrink.clusters is not None
-        return _trained(target, recovery, job.original) if recovery.wanted and not thinned else target
+        if thinned:
+            return replace(target, shrunk=target.parent)
+        return _trained(target, recovery, dense) if recovery.wanted else target
     samples, targets = job.calibration, None if job.original.states else job.data.targets("calibration")
     pruning = Pruning(
         prune=shrink.prune,
         importance=shrink.importance or ("l2" if job.data.synthetic else "activations"),
-        schedule=shrink.schedule,
+        schedule=shrink.schedule or ("capacity" if recovery.wanted else "uniform"),
         steps=shrink.prune_steps,
         multiple=target.target.channel_multiple,
     )
@@ -46,7 +49,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
     inputs = digest_json(
         {
             "rule": _RULE,
-            "model": job.original.digest,
+            "model": dense.digest,
             "pruning": pruning,
             "samples": digest_file(samples),
             "targets": targets and digest_file(targets),
@@ -57,7 +60,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
     )
 
     def smaller(how: Pruning) -> TargetJob:
-        return _chosen(target, inputs, once(job.original, how))
+        return _chosen(target, inputs, once(dense, how))
 
     def once(model: SourceModel, how: Pruning) -> SourceModel:
         return prune(job.store, model, how, samples=samples, targets=targets, seed=job.recipe.run.seed)
@@ -90,7 +93,7 @@ def _in_turns(
 ) -> TargetJob:
     """The job pruned step by step, with a training between any two."""
     assert pruning.prune is not None
-    model, left = target.job.original, 1.0
+    model, left = target.teacher, 1.0
     kept: list[tuple[int, ...]] = []
     groups: dict[str, dict[str, Any]] = {}
     for step in range(1, pruning.steps + 1):

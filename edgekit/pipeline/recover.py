@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 
 from edgekit.core.digest import digest_json
+from edgekit.core.errors import InvalidInputError
 from edgekit.core.types import from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
 from edgekit.passes.thin import Thinning
@@ -24,24 +25,37 @@ class Recovery:
     Attributes:
         settings: what the recipe says of it, for all of it; None where none is wanted.
         trainings: how many there will be.
+        original_first: whether the first of them is the original's.
         inputs: digest of all that decides them, but for a clock.
         epochs: of each, where a lock remembers them.
     """
 
     settings: RecoverSettings | None
     trainings: int = 0
+    original_first: bool = False
     inputs: str = ""
     epochs: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, target: TargetJob, lock: Lock) -> Recovery:
-        """What a recipe wants: a training after each step of pruning and of thinning; or one where there is none."""
+        """What a recipe wants: a training after each step of pruning and of thinning; or one where there is none.
+
+        Raises:
+            InvalidInputError: the original shall learn from labels, and there are none.
+        """
         recipe = target.job.recipe
         if not recipe.recover.recover:
             return cls(None)
         shrink = recipe.shrink
         pruned = shrink.prune_steps if shrink.prune is not None else int(shrink.speedup is not None)
         thinned = len(Thinning(shrink.sparsity, shrink.pattern, shrink.clusters).steps)
+        first = recipe.recover.original_first and pruned + thinned > 0
+        if first and target.job.lesson.targets is None:
+            raise InvalidInputError(
+                "the original shall learn first (original_first), and the data has no labels for it to learn from",
+                blame="your recipe",
+                remedy="Give data with labels, or leave original_first out: the original then teaches as it is.",
+            )
         settings = from_json(RecoverSettings, {**recipe.recover.settings, "seed": recipe.run.seed})
         inputs = digest_json(
             {
@@ -49,11 +63,12 @@ class Recovery:
                 "lesson": target.job.lesson.digests,
                 "shrink": shrink.model_dump(mode="json"),
                 "settings": settings,
+                "original first": first,
             }
         )
         remembered = lock.training.get(target.target.name)
         epochs = remembered.epochs if remembered and remembered.inputs == inputs else ()
-        return cls(settings, max(pruned + thinned, 1), inputs, epochs)
+        return cls(settings, max(first + pruned + thinned, 1), first, inputs, epochs)
 
     @property
     def wanted(self) -> bool:
@@ -66,11 +81,18 @@ class Recovery:
             planned = tuple(curve.planned for curve in target.curves)
             lock.training[target.target.name] = TrainingChoice(self.inputs, planned)
 
+    def begun(self, target: TargetJob) -> TargetJob:
+        """The job whose original was trained, where it is to be."""
+        if not self.original_first:
+            return target
+        target, parent = self.train(target, target.job.original)
+        return replace(target, parent=parent)
+
     def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:
         """The job with one learning curve more, and `model` trained; both as they are where no training is wanted.
 
         Args:
-            target: the job, whose original model is the teacher.
+            target: the job, with the teacher.
             model: what to train.
             thinned: whether its zeros stay zero, and its shared values shared.
         """
@@ -78,7 +100,7 @@ class Recovery:
             return target, model
         job = target.job
         settings = replace(self._part(self.settings, len(target.curves) + 1), thinned=thinned)
-        trained = recover(job.store, model, job.original, job.lesson, settings, threads=_cores())
+        trained = recover(job.store, model, target.teacher, job.lesson, settings, threads=_cores())
         curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
         return replace(target, curves=(*target.curves, curve)), trained
 

@@ -23,7 +23,7 @@ from edgekit.pipeline.store import Entry, Store
 
 __all__ = [
     "Data", "Lesson", "SourceModel", "compile_plan", "equalise", "fuse", "import_source", "prepare_data", "prune",
-    "recover", "thin", "tool_versions",
+    "recover", "stored_data", "stored_model", "thin", "tool_versions",
 ]  # fmt: skip
 
 _ONNX_TOOLS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -66,6 +66,11 @@ class SourceModel:
     reference: tuple[Path, str] | None = None
     steps: Mapping[str, float] = field(default_factory=dict)
     states: States = ()
+
+    @property
+    def place(self) -> str:
+        """Where it is in the store, for `stored_model`."""
+        return f"{self.path.parent.parent.name}/{self.path.parent.name}"
 
     @property
     def answering(self) -> tuple[Path, str]:
@@ -300,16 +305,21 @@ def prepare_data(
         "tools": tool_versions(("pillow", "numpy")),
     }
     entry = store.make("data", "read the data" if sources else "make calibration samples", inputs, work)
-    answer = entry.value
-    for note in answer["notes"]:
+    for note in entry.value["notes"]:
         events.warn(note)
-    return Data(
-        splits={name: split["n"] for name, split in answer["splits"].items()},
-        labelled=answer["labelled"],
-        class_names=tuple(answer["class_names"]),
-        synthetic=not sources,
-        entry=entry,
-    )
+    return _data(entry, synthetic=not sources)
+
+
+def stored_data(store: Store, place: str, *, synthetic: bool) -> Data | None:
+    """What a build prepared, by the place of its entry; None where the store has it no more."""
+    entry = store.find(place)
+    return _data(entry, synthetic=synthetic) if entry else None
+
+
+def stored_model(store: Store, place: str) -> SourceModel | None:
+    """What a build imported or made of that, by its place; None where the store has it no more."""
+    entry = store.find(place)
+    return _source_model(entry) if entry else None
 
 
 def compile_plan(
@@ -399,6 +409,17 @@ def _changed(
     digests = {key: digest_file(value) if isinstance(value, Path) else value for key, value in request.items()}
     inputs = {"model": model.digest, **digests, "tools": tool_versions(tools)}
     return replace(_source_model(store.make(kind, doing[0], inputs, work)), states=model.states)
+
+
+def _data(entry: Entry, *, synthetic: bool) -> Data:
+    answer = entry.value
+    return Data(
+        splits={name: split["n"] for name, split in answer["splits"].items()},
+        labelled=answer["labelled"],
+        class_names=tuple(answer["class_names"]),
+        synthetic=synthetic,
+        entry=entry,
+    )
 
 
 def _source_model(entry: Entry) -> SourceModel:

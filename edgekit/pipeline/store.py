@@ -44,6 +44,11 @@ class Entry:
         """The path of one of the entry's files."""
         return self.folder / name
 
+    @property
+    def place(self) -> str:
+        """Where it is in its store, for `Store.find`."""
+        return f"{self.folder.parent.name}/{self.key}"
+
     def copy(self, folder: Path) -> Any:
         """Work for `Store.make` that makes the same once more, for other inputs."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_RECORD))
@@ -79,6 +84,12 @@ class Store:
         if not quiet:
             events.emit(events.Event("done", title, cached=cached))
         return entry
+
+    def find(self, place: str) -> Entry | None:
+        """The entry that `Entry.place` says; None where there is none, or a damaged one."""
+        stage, _, key = place.partition("/")
+        named = stage.replace("-", "").isalnum() and key.isalnum()
+        return _read(self.root / stage / key, key) if named else None
 
     def make_resumable(
         self, stage: str, title: str, inputs: Mapping[str, Any], work: Callable[[Path, Path], Any]

@@ -46,6 +46,8 @@ class TargetJob:
     Attributes:
         clock: the device whose timings a choice goes by; `clock_facts` is what it said of itself, None of this host.
         speaks: whether that clock speaks for the target: it is the target's own.
+        parent: what smaller networks are made from and learn from: the original after training; None for the original
+            itself.
         shrunk: the imported model after pruning and recovery; `pruning` is how it was pruned, if it was.
         thinned: what is compiled for this target: a fused model whose weights are sparse or clustered.
         curves: of each training that the model went through.
@@ -57,10 +59,16 @@ class TargetJob:
     clock: Device = LOCAL
     clock_facts: DeviceFacts | None = None
     speaks: bool = False
+    parent: SourceModel | None = None
     shrunk: SourceModel | None = None
     pruning: PruningChoice | None = None
     thinned: SourceModel | None = None
     curves: tuple[LearningCurve, ...] = ()
+
+    @property
+    def teacher(self) -> SourceModel:
+        """What smaller networks are made from and learn from."""
+        return self.parent or self.job.original
 
     @property
     def model(self) -> SourceModel:
@@ -73,6 +81,11 @@ class TargetJob:
         if self.shrunk is None:
             return self.job.fused
         return equalised(self.job, fuse(self.job.store, self.shrunk, self.job.recipe.run.seed))
+
+    @cached_property
+    def plain(self) -> SourceModel:
+        """What is compiled as it came: before anything was done for int8's sake, and with all its weights."""
+        return self.job.plain if self.shrunk is None else fuse(self.job.store, self.shrunk, self.job.recipe.run.seed)
 
     @property
     def on_clock(self) -> str:

@@ -34,7 +34,7 @@ from edgekit.pipeline.measure import (
     run_reference,
     worst_sqnr,
 )
-from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest
+from edgekit.pipeline.output import artifact_folder, read_manifest, reading_manifest, stored_artifact
 from edgekit.pipeline.stages import Data, SourceModel, import_source, prepare_data
 from edgekit.pipeline.store import Store, default_store
 from edgekit.pipeline.zoo import find_model
@@ -124,7 +124,7 @@ def examining(
     with reading_manifest(folder):
         recipe = _without_code(Recipe.model_validate(manifest["recipe"]), metric)
         name, target = manifest["backend"]["name"], manifest["target"]["name"]
-        artifact, source = _artifact(folder, manifest), _source(manifest)
+        artifact, source = stored_artifact(folder, manifest), _source(manifest)
     backend = load_backend(name)
     expected = load_arrays(folder / GOLDEN_NAME)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
@@ -320,15 +320,6 @@ def _golden_samples(scratch: Path, golden: Arrays, artifact: Artifact, source: S
 
 def _keyed(golden: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): values for name, values in golden.items() if name.startswith(prefix)}
-
-
-def _artifact(folder: Path, manifest: Mapping[str, Any]) -> Artifact:
-    about = manifest["artifact"]
-    files = [folder / name for name in about["files"]]
-    built: Artifact = from_json(
-        Artifact, {**about, "files": files, "backend": manifest["backend"]["name"], "plan": manifest["plan"]}
-    )
-    return built
 
 
 def _source(manifest: Mapping[str, Any]) -> SourceModel:

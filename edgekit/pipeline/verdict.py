@@ -68,6 +68,12 @@ def target_report(
         candidates=candidates,
         gates=gates,
         devices=devices,
+        store={
+            "original": target.job.original.place,
+            "plain": target.plain.place,
+            "compiled": target.model.place,
+            "data": target.job.data.entry.place,
+        },
     )
 
 

@@ -130,6 +130,8 @@ class TargetReport:
         confusion: of each output with class labels, counts on the report split: rows are the truth.
         passed: None when a gate is unproven and none failed.
         devices: what each device beside this host showed; metrics and gates are then those of the first that answered.
+        store: what `edgekit explain` reads of it: the original model, the plain one (fused, as it came), the one that
+            was compiled, and the data, each by its place in the store.
         error: why there is no artifact, as `EdgekitError.to_dict` says it.
     """
 
@@ -158,6 +160,7 @@ class TargetReport:
     candidates: tuple[Mapping[str, Any], ...] = ()
     gates: tuple[Gate, ...] = ()
     devices: tuple[DeviceReport, ...] = ()
+    store: Mapping[str, str] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
 
 

@@ -61,6 +61,32 @@ def test_a_mistake_gets_one_clear_error_and_its_exit_code(edgekit, arguments, co
     assert not out
 
 
+def test_explain_ranks_the_layers_of_a_build(edgekit, tmp_path):
+    code, _, err = edgekit(
+        "build",
+        "digits-cnn",
+        "-t",
+        "raspberry-pi-5",
+        "--backend",
+        "onnxruntime",
+        "--precision",
+        "int8",
+        "--out",
+        tmp_path,
+    )
+    assert code == 0, err
+    code, out, _ = edgekit("explain", tmp_path, "--limit", "2")
+    assert code == 0
+    assert "raspberry-pi-5: built as int8 for onnxruntime" in out
+    assert len([line for line in out.splitlines() if " int8 " in line and " dB" in line]) >= 2
+    code, out, _ = edgekit("explain", tmp_path / "raspberry-pi-5", "--json")
+    assert code == 0
+    (target,) = json.loads(out)["targets"]
+    assert {layer["layer"] for layer in target["layers"]} >= {"image", "stem", "residual", "digit"}
+    assert {layer["blame"] for layer in target["layers"]} <= {"weights", "output"}
+    assert target["ops"]
+
+
 def test_explain_shows_groups_with_their_chains_and_what_stays(edgekit):
     code, out, _ = edgekit("explain", "--pruning", "digits-cnn")
     assert code == 0

@@ -128,6 +128,33 @@ def test_without_labels_the_original_teaches(tmp_path):
     assert curve.after > curve.before
 
 
+def test_the_original_learns_first_and_the_smaller_one_from_it(tmp_path):
+    flags: Any = {
+        "shrink": {"prune": 0.5, "sparsity": 0.5},
+        "recover": {**_FAST, "epochs": 3, "original_first": True},
+        "precision": {"precision": "fp32"},
+    }
+    first = _built(tmp_path / "first", flags)
+    assert len(first.recovered) == 4  # the original's, one after pruning, two as zeros come
+    assert {len(curve.epochs) for curve in first.recovered} == {1}
+    lock = json.loads((tmp_path / "first" / "edgekit.lock").read_text())
+    assert lock["training"][_TARGET]["epochs"] == [1, 1, 1, 1]
+    flags["recover"]["original_first"] = False
+    assert _built(tmp_path / "second", flags).recovered[0].before < first.recovered[0].before
+
+
+def test_without_labels_the_original_has_nothing_to_learn(tmp_path):
+    flags: Any = {
+        "shrink": {"prune": 0.5},
+        "recover": {**_FAST, "original_first": True},
+        "data": {"labels": False},
+    }
+    target = build("digits-cnn", [_TARGET], flags=flags, out=tmp_path).targets[0]
+    assert target.exit_code == 3
+    assert target.error
+    assert "no labels for it to learn from" in target.error["cause"]
+
+
 def test_alone_it_trains_the_network_as_it_is(tmp_path):
     flags: Any = {"recover": _FAST, "precision": {"precision": "fp32"}}
     target = _built(tmp_path, flags)
@@ -197,6 +224,7 @@ def test_a_compressed_build(tmp_path):
     ("flags", "said"),
     [
         ({"recover": {"epochs": 3}}, "nothing says that"),
+        ({"recover": {"original_first": True}}, "original_first says how to recover, and nothing says that"),
         ({"recover": {"recover": True, "epochs": 0}}, "epochs"),
         ({"recover": {"recover": True, "label_share": 2}}, "label-share"),
         ({"recover": {"recover": True}, "data": {"none": True}}, "learns from data"),
@@ -216,7 +244,7 @@ def test_a_recipe_knows_what_training_takes():
     """Core can't import the passes: the two lists of words are held together here."""
     hints = get_type_hints(RecoverSection)
     settings = get_type_hints(RecoverSettings)
-    said = RecoverSection.model_fields.keys() - {"recover"}
+    said = RecoverSection.model_fields.keys() - {"recover", "original_first"}
     assert said <= settings.keys()
     for key, enum in {"optimizer": Optimizer, "schedule": Schedule, "hint": Hint, "batch_norm": BatchNorm}.items():
         assert set(get_args(get_args(hints[key])[0])) == set(enum)

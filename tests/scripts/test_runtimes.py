@@ -16,7 +16,7 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 from onnx.numpy_helper import from_array
 
 from tests.scripts.files import convolution, save_npz
-from tests.scripts.script import bench
+from tests.scripts.script import bench, load_script
 
 # Makes a float and an integer .tflite of one network, in the one TensorFlow process of this module.
 _MAKE_TFLITE = """
@@ -243,3 +243,45 @@ def test_the_cpu_may_be_asked_for_by_name(runtime: str, name: str, folder: Path)
     assert process.returncode == 0, process.stderr
     assert delegated(document)["asked"] == name
     assert delegated(document)["applied"] == {}
+
+
+def test_each_operator_is_timed_under_the_name_that_the_artifact_keeps(tflite: Path, folder: Path) -> None:
+    model = convolution(folder / "timed.onnx", 16)
+    timed = {
+        "tflite": (tflite / "int8.tflite",),
+        "onnxruntime": (model,),
+        "openvino": (model, "--runtime", "openvino"),
+    }
+    for runtime, arguments in timed.items():
+        document, process = bench(*arguments, "--profile", 20, "--no-timing")
+        assert process.returncode == 0, process.stderr
+        profile = document["profile"]
+        assert profile["runs"] == 20
+        (convolved,) = [op for op in profile["ops"] if op["op"].startswith("Conv") and "Convert" not in op["op"]]
+        assert convolved["us"] >= 0
+        assert convolved["names"], runtime
+        if runtime != "tflite":
+            # ONNX Runtime runs it in a layout of its own, and calls that after the result.
+            assert {"conv", "y"} & set(convolved["names"])
+            assert convolved["us"] > 0
+    assert bench(tflite / "float.tflite", "--no-timing")[0]["profile"] is None
+
+
+def test_a_runtime_without_an_account_of_times_says_so(tflite: Path) -> None:
+    """LiteRT's profiler is that of its compiled model, which runs XNNPACK."""
+    document, _ = bench(tflite / "float.tflite", "--profile", 5, "--delegate", "none", "--no-timing")
+    assert document["profile"]["ops"] == []
+    assert "ai_edge_litert" in document["profile"]["note"]
+
+
+def test_operators_of_a_delegate_are_nodes_of_the_file_where_there_are_as_many() -> None:
+    script = load_script()
+    nodes = [("CONV_2D", ["a"]), ("RESHAPE", ["b"]), ("DEPTHWISE_CONV_2D", ["c"]), ("FULLY_CONNECTED", ["d"])]
+    run = [("Convolution (IGEMM)", 8, 0, 5), ("Convolution (DWConv)", 8, 1, 3), ("Fully Connected", 8, 2, 1)]
+    named = script.litert_ops([[("Invoke", 1, 0, 9), *run]] * 4, nodes)
+    assert [(op.names, op.us[0]) for op in named] == [(["a"], 5.0), (["c"], 3.0), (["d"], 1.0)]
+    # One of them was split: which is which, nobody can tell.
+    more = script.litert_ops([[*run, ("Convolution (GEMM)", 8, 3, 2)]] * 4, nodes)
+    assert [op.names for op in more] == [[], [], ["d"], []]
+    with pytest.raises(script.NoProfile, match="no operators"):
+        script.litert_ops([[("Invoke", 1, 0, 9)]], nodes)

@@ -43,7 +43,7 @@ class Pruning:
     Attributes:
         prune: the share of the MACs that goes, between 0 and 1; None where `kept` or `times` says it.
         importance: the measure's name.
-        schedule: "uniform" or "global"; of no account with `times`.
+        schedule: "uniform", "global" or "capacity"; of no account with `times`.
         steps: in how many steps, each of which measures anew and lets the layers take over what has gone.
         multiple: what counts of channels are kept multiples of.
         kept: of each step how many channels of each group stay: a choice that was made before.

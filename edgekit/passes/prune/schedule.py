@@ -1,20 +1,19 @@
-"""How many channels go, and which: uniformly or by one ranking of all groups, until the MACs are what was asked for."""
+"""How many channels go, and which, until the MACs are what was asked for."""
 
 from __future__ import annotations
 
 import enum
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from edgekit.core.errors import InvalidInputError, UsageError
 from edgekit.ir.model import Model
 from edgekit.passes.prune.channels import Channels
-from edgekit.passes.prune.costs import Kept, Volume, costs
+from edgekit.passes.prune.costs import Costs, Kept, Volume, costs
 from edgekit.passes.prune.dependencies import Dependencies, Group, Role
 from edgekit.passes.prune.importance import Scores
 
@@ -27,6 +26,8 @@ __all__ = [
 TOLERANCE = 0.03
 # Near enough to stop looking for something nearer.
 CLOSE = 0.002
+# Behind every share times weights a MAC.
+_LAST = 1e9
 
 
 class Schedule(enum.StrEnum):
@@ -34,10 +35,14 @@ class Schedule(enum.StrEnum):
 
     UNIFORM takes the same share of every group; importance decides which channels of a group go.
     GLOBAL ranks the channels of all groups by their importance relative to their group's mean.
+    CAPACITY takes the more of a group the fewer weights its MACs have: a weight near an image's resolution costs many
+    times the MACs of one behind it, and what a network can be taught is in its weights. No group loses a larger share
+    of its channels than there is of MACs to lose, unless the others don't suffice. Worse than UNIFORM before training.
     """
 
     UNIFORM = "uniform"
     GLOBAL = "global"
+    CAPACITY = "capacity"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,8 @@ def choose(
     """
     require_share(ratio)
     require_prunable(dependencies)
-    macs = costs(model, dependencies).macs
+    cost = costs(model, dependencies)
+    macs = cost.macs
     if macs() == 0:
         raise InvalidInputError(
             "there is nothing to prune here, because the model has no layer that multiplies by weights",
@@ -131,9 +137,10 @@ def choose(
             remedy="Build it without pruning.",
         )
     missed = None
+    spread = _spread(schedule, dependencies.groups, scores, cost, ratio)
     for unit, whole in itertools.product(halves(multiple), (True, False)):
         sizes = [allowed_sizes(group, unit, whole=whole) for group in dependencies.groups]
-        kept = _walk(_ordered(dependencies.groups, sizes, scores, schedule), macs, 1 - ratio)
+        kept = _walk(_ordered(sizes, spread), macs, 1 - ratio)
         left = macs(kept) / macs()
         if abs(left - (1 - ratio)) <= TOLERANCE:
             return Choice(tuple(kept.tolist()), least_important(dependencies.groups, kept, scores), left, unit)
@@ -189,26 +196,42 @@ def allowed_sizes(group: Group, multiple: int, *, whole: bool) -> list[int]:
     return [group.size, *range((group.size - 1) // unit * unit, 0, -unit)]
 
 
-def _ordered(groups: Sequence[Group], sizes: Sequence[list[int]], scores: Scores, schedule: Schedule) -> list[_Step]:
-    spread = _by_share if schedule is Schedule.UNIFORM else _by_score
+# When a group, by its number, goes down from one size to another: never earlier than before.
+_Spread = Callable[[int, int, int], float]
+
+
+def _ordered(sizes: Sequence[list[int]], spread: _Spread) -> list[_Step]:
     steps = [
-        _Step(key, at, kept)
-        for at, (group, allowed, score) in enumerate(zip(groups, sizes, scores, strict=True))
-        for key, kept in spread(group, allowed, score)
+        _Step(spread(at, before, kept), at, kept)
+        for at, allowed in enumerate(sizes)
+        for before, kept in itertools.pairwise(allowed)
     ]
     return sorted(steps, key=lambda step: (step.key, step.group, -step.kept))
 
 
-def _by_share(group: Group, allowed: list[int], _: Any) -> Iterator[tuple[float, int]]:
-    yield from ((1 - kept / group.size, kept) for kept in allowed[1:])
+def _spread(schedule: Schedule, groups: Sequence[Group], scores: Scores, cost: Costs, ratio: float) -> _Spread:
+    def uniform(at: int, _: int, kept: int) -> float:
+        return 1 - kept / groups[at].size
 
+    means = [float(score.mean()) for score in scores]
+    ascending = [np.sort(score) / (mean or 1.0) for score, mean in zip(scores, means, strict=True)]
 
-def _by_score(group: Group, allowed: list[int], score: np.ndarray[Any, Any]) -> Iterator[tuple[float, int]]:
-    """The mean of what goes with each step: it never falls from one step of a group to the next."""
-    mean = score.mean()
-    ascending = np.sort(score) / mean if mean > 0 else np.zeros(group.size)
-    for before, kept in itertools.pairwise(allowed):
-        yield float(ascending[group.size - before : group.size - kept].mean()), kept
+    def ranked(at: int, before: int, kept: int) -> float:
+        size = groups[at].size
+        return float(ascending[at][size - before : size - kept].mean())
+
+    full = np.array([group.size for group in groups], np.int64)
+    ones = np.eye(full.size, dtype=np.int64)
+    weights, products = (
+        np.array([volume() - volume(full - one) for one in ones]) for volume in (cost.params, cost.macs)
+    )
+    density = np.divide(weights, products, out=np.full(full.size, np.inf), where=products > 0)
+
+    def by_capacity(at: int, before: int, kept: int) -> float:
+        share = uniform(at, before, kept)
+        return share * float(density[at]) if share <= ratio else _LAST + share
+
+    return {Schedule.UNIFORM: uniform, Schedule.GLOBAL: ranked, Schedule.CAPACITY: by_capacity}[schedule]
 
 
 def _walk(steps: Sequence[_Step], macs: Volume, target: float) -> Kept:

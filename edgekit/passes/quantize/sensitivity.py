@@ -7,7 +7,7 @@ fault of one is never blamed on the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from edgekit.passes.quantize.insert import insert_qdq
 from edgekit.passes.quantize.placement import Storing
 from edgekit.passes.quantize.segments import Segment, segments
 
-__all__ = ["Judge", "fake_quantized", "float_answers", "layer_costs"]
+__all__ = ["Judge", "fake_quantized", "float_answers", "layer_costs", "naive_answers"]
 
 # Samples that go through the network at once.
 _AT_ONCE = 16
@@ -33,7 +33,23 @@ Judge = Callable[[Arrays, Collection[str]], Cost]
 
 def float_answers(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """What the network answers where nothing is rounded, by output name."""
-    return _run(_session(model), samples)
+    session = _session(model)
+    return _joined([_run(session, chunk) for chunk in _chunks(model, samples)])
+
+
+def naive_answers(model: Model, samples: Mapping[str, np.ndarray[Any, Any]], storing: Storing) -> Arrays:
+    """What the network answers where everything is int8, its inputs and outputs too; arguments as in `layer_costs`."""
+    parts = segments(model, storing)
+    last_read, outputs = _last_read(parts), _outputs(model)
+    inputs = [spec.name for spec in model.inputs if spec.dtype == "float32"]
+    chunks = [{**chunk, **_rounded(chunk, inputs, storing)} for chunk in _chunks(model, samples)]
+    for at, part in enumerate(parts):
+        step = _Step(model, part)
+        session, names = _session(insert_qdq(step.model, {})), step.results
+        for number, chunk in enumerate(chunks):
+            made = _run(session, chunk)
+            chunks[number] = _needed({**chunk, **made, **_rounded(made, names, storing)}, last_read, at, outputs)
+    return _joined([{name: chunk[name] for name in outputs} for chunk in chunks])
 
 
 def layer_costs(
@@ -41,7 +57,9 @@ def layer_costs(
     samples: Mapping[str, np.ndarray[Any, Any]],
     storing: Storing,
     judge: Judge,
-    known: Mapping[str, LayerCost],
+    *,
+    known: Mapping[tuple[str, str], LayerCost],
+    only: Collection[str] | None = None,
 ) -> Iterator[LayerCost]:
     """The cost of each layer that has something to round, in the order in which they run; the inputs come first.
 
@@ -53,22 +71,26 @@ def layer_costs(
             for all samples.
         storing: how a value is stored, by its name.
         judge: says what changed answers cost.
-        known: costs that were found out before, by layer; nothing is computed for these.
+        known: costs that were found out before, by layer and operator; nothing is computed for these.
+        only: the layers that are asked for; all if None.
     """
     parts = segments(model, storing)
-    last_read = _last_read(parts)
-    live: Arrays = {spec.name: samples[spec.name] for spec in model.inputs}
-    for name in [spec.name for spec in model.inputs if spec.dtype == "float32"]:
-        yield known.get(name) or _input_cost(name, live, _Rest(model, live, last_read, -1), storing, judge)
+    last_read, outputs = _last_read(parts), _outputs(model)
+    chunks = _chunks(model, samples)
+    for name in [spec.name for spec in model.inputs if spec.dtype == "float32" and _is_asked(spec.name, only)]:
+        yield known.get((name, "Input")) or _input_cost(
+            name, chunks, _Rest(model, chunks[0], last_read, -1), storing, judge
+        )
     for at, part in enumerate(parts):
         step = _Step(model, part)
-        before = {name: live[name] for name in step.reads}
-        live |= _run(_session(step.model), before)
-        live = {name: array for name, array in live.items() if last_read.get(name, -1) > at or name in _outputs(model)}
-        if part.layer is None:
+        session = _session(step.model)
+        before = [{name: chunk[name] for name in step.reads} for chunk in chunks]
+        for number, chunk in enumerate(chunks):
+            chunks[number] = _needed({**chunk, **_run(session, chunk)}, last_read, at, outputs)
+        if part.layer is None or not _is_asked(str(part.layer.name), only):
             continue
-        found = known.get(str(part.layer.name))
-        yield found or _cost(step, before, live, _Rest(model, live, last_read, at), storing, judge)
+        found = known.get((str(part.layer.name), part.layer.op_type))
+        yield found or _cost(step, before, chunks, _Rest(model, chunks[0], last_read, at), storing, judge)
 
 
 def fake_quantized(values: np.ndarray[Any, Any], params: QuantParams) -> np.ndarray[Any, Any]:
@@ -78,27 +100,37 @@ def fake_quantized(values: np.ndarray[Any, Any], params: QuantParams) -> np.ndar
     return np.asarray((steps - params.zero_point) * step, np.float32)
 
 
-def _input_cost(name: str, live: Arrays, rest: _Rest, storing: Storing, judge: Judge) -> LayerCost:
-    cost = judge(rest.run({**live, name: fake_quantized(live[name], storing(name))}), [name])
+def _rounded(arrays: Arrays, names: Iterable[str], storing: Storing) -> Arrays:
+    return {name: fake_quantized(arrays[name], storing(name)) for name in names}
+
+
+def _input_cost(name: str, chunks: list[Arrays], rest: _Rest, storing: Storing, judge: Judge) -> LayerCost:
+    answers = [rest.run({**chunk, **_rounded(chunk, [name], storing)}) for chunk in chunks]
+    cost = judge(_joined(answers), [name])
     return LayerCost(name, "Input", (name,), cost.sqnr_db, cost.agreement, cost.drop, None, cost)
 
 
 def _cost(  # noqa: PLR0917 - a layer, and how it is judged
-    step: _Step, before: Arrays, live: Arrays, rest: _Rest, storing: Storing, judge: Judge
+    step: _Step, before: list[Arrays], chunks: list[Arrays], rest: _Rest, storing: Storing, judge: Judge
 ) -> LayerCost:
     """The cost of one layer, given what it reads and what is in memory behind it."""
-    part = step.part
+    part, names = step.part, step.results
     assert part.layer is not None
-    names = [str(value.name) for value in part.values]
 
-    def judged(made: Arrays, *, rounded: bool) -> Cost:
-        changed = {name: fake_quantized(made[name], storing(name)) if rounded else made[name] for name in names}
-        return judge(rest.run({**live, **changed}), names if rounded else ())
+    def judged(made: Iterable[Arrays], *, rounded: bool) -> Cost:
+        kept = ({name: arrays[name] for name in names} for arrays in made)
+        changed = (_rounded(arrays, names, storing) if rounded else arrays for arrays in kept)
+        answers = [rest.run({**chunk, **change}) for chunk, change in zip(chunks, changed, strict=True)]
+        return judge(_joined(answers), names if rounded else ())
 
-    output = judged(live, rounded=True)
-    weights = judged(_run(_session(insert_qdq(step.model, {})), before), rounded=False) if part.weights else None
-    reads = {name: storing(name) for name, array in before.items() if array.dtype == np.float32}
-    whole = judged(_run(_session(insert_qdq(step.model, reads)), before), rounded=True)
+    def computed(model: Model) -> Iterator[Arrays]:
+        session = _session(model)
+        return (_run(session, read) for read in before)
+
+    output = judged(chunks, rounded=True)
+    weights = judged(computed(insert_qdq(step.model, {})), rounded=False) if part.weights else None
+    reads = {name: storing(name) for name, array in before[0].items() if array.dtype == np.float32}
+    whole = judged(computed(insert_qdq(step.model, reads)), rounded=True)
     return LayerCost(
         layer=str(part.layer.name),
         op=part.layer.op_type,
@@ -117,6 +149,7 @@ class _Step:
     def __init__(self, model: Model, part: Segment) -> None:
         made = {value for node in part.nodes for value in node.outputs}
         self.part = part
+        self.results = [str(value.name) for value in part.values] if part.layer is not None else []
         self.reads = [str(value.name) for value in _read(part)]
         gives = [str(v.name) for v in made if v.is_graph_output() or any(u.node not in part.nodes for u in v.uses())]
         self.model = _cut(model, self.reads, gives)
@@ -135,8 +168,12 @@ class _Rest:
         """The network's outputs, given what is in memory in front of it."""
         if self._session is None:
             return {name: live[name] for name in self._outputs}
-        found = _run(self._session, {name: live[name] for name in self._reads})
+        found = _run(self._session, live)
         return {name: found[name] if name in found else live[name] for name in self._outputs}
+
+
+def _is_asked(layer: str, only: Collection[str] | None) -> bool:
+    return only is None or layer in only
 
 
 def _read(part: Segment) -> list[ir.Value]:
@@ -168,7 +205,20 @@ def _session(model: Model, *, fast: bool = False) -> Any:
 def _run(session: Any, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """All outputs by name; what a session doesn't read is left out."""
     names = [output.name for output in session.get_outputs()]
-    shapes = {spec.name: spec.shape for spec in session.get_inputs()}
-    read = {name: feeds[name] for name in shapes}
-    parts = [session.run(names, part) for part in batches(shapes, read, _AT_ONCE)]
-    return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+    read = {spec.name: feeds[spec.name] for spec in session.get_inputs()}
+    return dict(zip(names, session.run(names, read), strict=True))
+
+
+def _chunks(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> list[Arrays]:
+    """The samples as they go in, some at once: what lies inside may have other sizes in front."""
+    shapes = {spec.name: spec.shape for spec in model.inputs}
+    return [dict(chunk) for chunk in batches(shapes, samples, _AT_ONCE)]
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _needed(live: Arrays, last_read: Mapping[str, int], at: int, outputs: Collection[str]) -> Arrays:
+    """What somebody behind a segment reads, or the network answers."""
+    return {name: array for name, array in live.items() if last_read.get(name, -1) > at or name in outputs}

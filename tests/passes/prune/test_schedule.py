@@ -82,6 +82,20 @@ def test_uniform_takes_the_same_share_of_every_group() -> None:
     assert max(ranked) - min(ranked) > 1
 
 
+def test_capacity_keeps_the_most_weights_and_no_smaller_share_of_a_group_than_of_the_macs() -> None:
+    """A convolution's weight has a MAC for each place of the image, a dense layer's has one."""
+    model = build(["plain", "dense", "plain"], 0)
+    dependencies = analyse(model)
+    scores, cost = importance("l1")(model, dependencies, NOTHING), costs(model, dependencies)
+    kept = {
+        schedule: np.array(choose(model, dependencies, scores, 0.4, schedule=schedule).kept) for schedule in Schedule
+    }
+    weights = {schedule: cost.params(left) for schedule, left in kept.items()}
+    assert weights[Schedule.CAPACITY] > max(weights[Schedule.UNIFORM], weights[Schedule.GLOBAL])
+    shares = kept[Schedule.CAPACITY] / [group.size for group in dependencies.groups]
+    assert shares.min() >= 0.6
+
+
 def test_a_multiple_that_misses_the_target_is_halved() -> None:
     model = build(["plain", "plain"], 0)
     dependencies = analyse(model)
