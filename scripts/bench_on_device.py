@@ -1261,7 +1261,7 @@ class OnnxRuntimeSession(Session):
             if name.endswith("_kernel_time"):
                 name = name[: -len("_kernel_time")]
                 # A node that was made anew in another layout; the latter is called after what it makes.
-                origin = re.sub(r"(_token_\d+|_nchwc)$", "", name)
+                origin = re.sub(r"^fused |(_token_\d+|_nchwc)$", "", name)
                 op = found.setdefault(name, OpTimes(event["args"]["op_name"], [origin], []))
                 op.us.append(float(event["dur"]))
         return [OpTimes(op.op, op.names, op.us[WARM_UP_RUNS:]) for op in found.values()]
@@ -1320,12 +1320,12 @@ class OnnxNode(NamedTuple):
 def onnx_layers(kernel: str, makers: dict[str, OnnxNode]) -> list[str]:
     """The layers that a node of the optimised network may be.
 
-    Layouts add a number to its name, or call it after its output. That is what the layer makes, or what is made of that
+    An activation puts "fused" in front of its name; layouts add a number to it, or call it after its output. That is what the layer makes, or what is made of that
     by nodes without products, which are then part of it.
     """
     todo = [kernel[: -len("_nchwc")]] if kernel.endswith("_nchwc") else []
     if not todo or todo[0] not in makers:
-        return [re.sub(r"_token_\d+$", "", kernel)]
+        return [re.sub(r"^fused |_token_\d+$", "", kernel)]
     found = []
     while todo:
         node = makers.get(todo.pop())
