@@ -1320,8 +1320,8 @@ class OnnxNode(NamedTuple):
 def onnx_layers(kernel: str, makers: dict[str, OnnxNode]) -> list[str]:
     """The layers that a node of the optimised network may be.
 
-    An activation puts "fused" in front of its name; layouts add a number to it, or call it after its output. That is what the layer makes, or what is made of that
-    by nodes without products, which are then part of it.
+    An activation puts "fused" in front of its name; layouts add a number to it, or call it after its output. That is
+    what the layer makes, or what is made of that by nodes without products, which are then part of it.
     """
     todo = [kernel[: -len("_nchwc")]] if kernel.endswith("_nchwc") else []
     if not todo or todo[0] not in makers:
