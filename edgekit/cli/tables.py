@@ -309,8 +309,7 @@ def _notes(target: TargetReport) -> Iterable[str]:
     if target.thinned:
         yield _thinning(target.thinned, place)
     yield from map(_training, target.recovered)
-    if target.repaired:
-        yield from _repair(target.repaired)
+    yield from _repair(target.repaired)
     for device in target.devices:
         if device.error:
             yield f"{escape(device.name)}: {escape(device.error['cause'])}\n  next: {escape(device.error['remedy'])}"
@@ -354,16 +353,18 @@ def _training(curve: LearningCurve) -> str:
     return f"trained {'in int8 ' if curve.in_int8 else ''}for {took}: {gain}; {escape(curve.note)}"
 
 
-def _repair(repaired: RepairedReport) -> Iterable[str]:
+def _repair(repaired: RepairedReport | None) -> Iterable[str]:
     """What was done before the network was made int8, and what that brought on the selection split."""
     from edgekit.core.repair import PLAIN
 
+    if repaired is None:
+        return
     if repaired.repair == PLAIN:
         if repaired.tried[1:]:
             yield "int8 not repaired: nothing that was tried does better"
         return
     chosen = [row for row in repaired.tried if row["repair"] == str(repaired.repair)]
-    rows = [*repaired.tried[:1], *chosen] if chosen != [*repaired.tried[:1]] else chosen
+    rows = [row for row in repaired.tried[:1] if row not in chosen] + chosen
     found = " → ".join(f"{row['sqnr']:.1f}" for row in rows)
     drops = " → ".join(f"{row['drop']:.2f}" for row in rows) if any(row["drop"] for row in rows) else ""
     gain = f" ({found} dB{f', drop {drops}' if drops else ''} on the selection split)" if rows else ""

@@ -44,7 +44,8 @@ def refuse_repairs(recipe: Recipe) -> None:
         "sparse and clustered weights are not rounded away": "rounding" in asked
         and (recipe.shrink.sparsity or recipe.shrink.clusters),
     }
-    for reason in (reason for reason, holds in against.items() if asked and holds):
+    reason = next((reason for reason, holds in against.items() if holds), "")
+    if asked and reason:
         raise _no_place(asked, reason)
 
 
@@ -72,17 +73,10 @@ def repairs(target: TargetJob) -> tuple[Repair, ...]:
     Raises:
         UsageError: a repair is asked for where it has no place.
     """
-    job, precision = target.job, target.job.recipe.precision
-    source = job.original.quantized is not None and target.model is job.fused
-    against = {
-        "what is quantized already keeps its scales": source,
-        f"the back end {target.backend.name} does not say what int8 is to it": not isinstance(
-            target.backend, IntegerBackend
-        ),
-    }
-    if job.data.synthetic or target.int8_form is not None or not _makes_int8(target):
+    precision = target.job.recipe.precision
+    if target.job.data.synthetic or target.int8_form is not None or not _makes_int8(target):
         return ()
-    for reason in (reason for reason, holds in against.items() if holds):
+    if reason := _left_alone(target):
         if asked := _asked(precision):
             raise _no_place(asked, reason)
         return ()
@@ -96,6 +90,15 @@ def _makes_int8(target: TargetJob) -> bool:
     asked = target.job.recipe.precision.precision
     wanted = Precision.INT8 in candidates(target) if asked == "auto" else asked in {Precision.MIXED, Precision.INT8}
     return wanted and Precision.INT8 in target.backend.precisions
+
+
+def _left_alone(target: TargetJob) -> str:
+    """Why the int8 of this network on this back end is not repaired; "" where it is."""
+    if target.job.original.quantized is not None and target.model is target.job.fused:
+        return "what is quantized already keeps its scales"
+    if not isinstance(target.backend, IntegerBackend):
+        return f"the back end {target.backend.name} does not say what int8 is to it"
+    return ""
 
 
 def _asked(precision: PrecisionSection) -> list[str]:
