@@ -24,7 +24,6 @@ from edgekit.passes.quantize.ranges import Range, contents
 
 __all__ = ["choose_range", "estimate_ranges", "squared_error"]
 
-_Vector = np.ndarray[Any, np.dtype[np.float64]]
 _LEFT_OUT = 1e-4
 _STEPS = 255
 # Ranges that are weighed: shares of the whole one, sixteen an octave, to 1/1024.
