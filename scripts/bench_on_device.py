@@ -616,7 +616,8 @@ class Session:
         """The runtime's own account.
 
         Bytes of constants by type ("storage"), of weights alone ("weights"), executed ops by precision ("compute"), and
-        how many of these each delegate ran ("delegates").
+        how many of these each delegate ran ("delegates"). Convolutions and matrix products one by one, each with the
+        names of the layers in it ("products"), and the stretches of float between two integer ops ("islands").
         """
         raise NotImplementedError
 
@@ -742,14 +743,19 @@ class TFLiteSession(Session):
             delegated.update({op["index"]: name or "" for op in inside(delegate, ops)})
         made = {int(index) for op in ops for index in op["outputs"]}
         constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
-        compute = Tally()
+        compute, steps = Tally(), []
         for op in ops:
             precision = tflite_precision(op, constants, tensors)
-            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]))
+            given, read = ([int(i) for i in op[key] if i >= 0 and i not in constants] for key in ("outputs", "inputs"))
+            layers = tensors[given[0]]["name"].split(";") if given and op["op_name"] in TFLITE_WEIGHTED else None
+            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers)
+            steps.append(Step(read, given))
+        kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
         weights = {tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
         return {
             "storage": tflite_bytes(tensors[index] for index in constants),
             "weights": tflite_bytes(tensors[index] for index in constants & weights),
+            "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
 
@@ -1030,24 +1036,41 @@ class OpenVINOSession(Session):
         ops = self._model.get_ordered_ops()
         constants = [op for op in ops if op.get_type_name() == "Constant"]
         weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        products = [op.get_friendly_name() for op in ops if op.get_type_name() == "MatMul"]
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         # "GPU" is carried out by "GPU.0".
         devices = {name.partition(".")[0] for name in self._compiled.get_property("EXECUTION_DEVICES")}
         delegate = None if devices == {"CPU"} else self.delegate
-        compute = Tally()
+        compute, steps, kinds = Tally(), [], {}
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
-            kind, precision, kernel = (
-                info[key].astype(str) for key in ("layerType", "runtimePrecision", "primitiveType")
+            kind, precision, kernel, made, names = (
+                info[key].astype(str)
+                for key in (
+                    "layerType",
+                    "runtimePrecision",
+                    "primitiveType",
+                    "outputPrecisions",
+                    "originalLayersNames",
+                )
             )
+            layers = names.split(",")
             if kind not in ("Const", "Input", "Output"):
-                compute.add(kind, openvino_precision(precision, kernel), delegate=delegate)
-            if kind == "Subgraph":
-                for product in openvino_products(op, hint):
-                    compute.add("MatMul", product)
+                product = layers if kind in OPENVINO_PRODUCTS else None
+                compute.add(kind, openvino_precision(precision, kernel), delegate=delegate, layers=product)
+            # A constant may as well be added, like a position embedding: only products have weights.
+            if kind == "Subgraph" and any(begins_with(name, products) for name in layers):
+                for product_precision in openvino_products(op, hint):
+                    compute.add("MatMul", product_precision, layers=layers)
+            read = [value.get_node().get_name() for value in op.input_values()]
+            read = [name for name in read if name in kinds]
+            if read or kind == "Input":  # what is left is made of constants
+                kinds[op.get_name()] = openvino_precision(made.split(",")[0])
+                steps.append(Step(read, [op.get_name()]))
         return {
             "storage": openvino_bytes(constants),
             "weights": openvino_bytes(op for op in constants if op.get_name() in weight_names),
+            "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
 
@@ -1081,6 +1104,7 @@ OPENVINO_WEIGHTED = (
     "GroupConvolutionBackpropData",
     "MatMul",
 )
+OPENVINO_PRODUCTS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 OPENVINO_UNPACKING = ("Convert", "Subtract", "Multiply", "FakeQuantize", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
 NUMPY_NAMES = {
     "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64",
@@ -1097,6 +1121,11 @@ def openvino_precision(precision: str, kernel: str = "") -> str:
     computed = kernel.rpartition("_")[2].lower()
     name = computed if computed in NUMPY_NAMES and computed != "i8" else precision.lower()
     return NUMPY_NAMES.get(name, name)
+
+
+def begins_with(name: str, layers: Iterable[str]) -> bool:
+    """Whether a name is that of a layer, or of a part of one."""
+    return any((name + "/").startswith(layer + "/") for layer in layers)
 
 
 def openvino_products(subgraph: Any, hint: str) -> Iterator[str]:
@@ -1172,14 +1201,16 @@ class OnnxRuntimeSession(Session):
         self._answers: list[np.ndarray[Any, Any]] = []
         self.invoke = self._run
 
-    def _open(self, profile: str = "") -> Any:
+    def _open(self, folder: str = "") -> Any:
+        """The session; one that writes its profile and the optimised network into a folder, where there is one."""
         options = self._module.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
         options.log_severity_level = 3
         for key, value in self._entries.items():
             options.add_session_config_entry(key, value)
-        if profile:
-            options.enable_profiling, options.profile_file_prefix = True, profile
+        if folder:
+            options.enable_profiling, options.profile_file_prefix = True, os.path.join(folder, "profile")
+            options.optimized_model_filepath = os.path.join(folder, "optimised.onnx")
         return self._module.InferenceSession(self._path, options, providers=self._providers)
 
     def _run(self) -> None:
@@ -1196,35 +1227,53 @@ class OnnxRuntimeSession(Session):
     def account(self) -> dict[str, Any]:
         """Executed nodes of a profiled inference."""
         compute = Tally()
-        for event in self._events(1):
+        with tempfile.TemporaryDirectory() as folder:
+            events = self._events(1, folder)
+            nodes = onnx_nodes(os.path.join(folder, "optimised.onnx"))
+        makers = {value: node for node in onnx_nodes(self._path) for value in node.outputs}
+        ran: dict[str, dict[str, Any]] = {}
+        for event in events:
             details = event["args"]
             if "output_type_shape" in details:
-                provider = details.get("provider", "")
-                compute.add(details["op_name"], onnx_precision(details), delegate="" if provider in PLAIN else provider)
-        return {**onnx_constants(self._path), **compute.as_json()}
+                name = event["name"][: -len("_kernel_time")]
+                ran[name] = details
+                layers = onnx_layers(name, makers) if is_product(details["op_name"]) else None
+                delegate = details.get("provider", "")
+                delegate = "" if delegate in PLAIN else delegate
+                compute.add(details["op_name"], onnx_precision(details), delegate=delegate, layers=layers)
+        kinds = {
+            value: kind
+            for node in nodes
+            for value, kind in zip(
+                node.outputs, ONNX_MADE.get(node.op) or onnx_types(ran.get(node.name, {}), "output_type_shape")
+            )
+        }
+        steps = [Step([value for value in node.inputs if value in kinds], node.outputs) for node in nodes]
+        return {**onnx_constants(self._path), "islands": count_islands(steps, kinds), **compute.as_json()}
 
     def profile(self, runs: int) -> list[OpTimes]:
         """From its profile; a node that several were made into has the name of one of them."""
         found: dict[str, OpTimes] = {}
-        for event in self._events(runs + WARM_UP_RUNS):
+        with tempfile.TemporaryDirectory() as folder:
+            events = self._events(runs + WARM_UP_RUNS, folder)
+        for event in events:
             name = event["name"]
             if name.endswith("_kernel_time"):
                 name = name[: -len("_kernel_time")]
                 # A node that was made anew in another layout; the latter is called after what it makes.
-                origin = re.sub(r"(_token_\d+|_nchwc)$", "", name)
+                origin = re.sub(r"^fused |(_token_\d+|_nchwc)$", "", name)
                 op = found.setdefault(name, OpTimes(event["args"]["op_name"], [origin], []))
                 op.us.append(float(event["dur"]))
         return [OpTimes(op.op, op.names, op.us[WARM_UP_RUNS:]) for op in found.values()]
 
-    def _events(self, runs: int) -> Iterator[dict[str, Any]]:
-        """What the profile of some inferences says of nodes."""
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._open(os.path.join(folder, "profile"))
-            for _ in range(runs):
-                session.run(None, self._feeds)
-            with open(session.end_profiling()) as stream:
-                events = json.load(stream)
-        return (event for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {}))
+    def _events(self, runs: int, folder: str) -> list[dict[str, Any]]:
+        """What the profile of some inferences, written into a folder, says of nodes."""
+        session = self._open(folder)
+        for _ in range(runs):
+            session.run(None, self._feeds)
+        with open(session.end_profiling()) as stream:
+            events = json.load(stream)
+        return [event for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {})]
 
 
 ONNX_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -1242,15 +1291,61 @@ def onnx_precision(details: dict[str, Any]) -> str:
 
     "float32×int8" is float data that meets integer weights.
     """
-    kinds: list[list[str]] = [
-        [{"float": "float32"}.get(kind, kind) for value in details.get(key, ()) for kind in value]
-        for key in ("input_type_shape", "output_type_shape")
-    ]
-    given, made = kinds
-    if any(part in details["op_name"] for part in ("Conv", "Gemm", "MatMul")) and given:
+    given, made = (onnx_types(details, key) for key in ("input_type_shape", "output_type_shape"))
+    if is_product(details["op_name"]) and given:
         weights = next((kind for kind in given[1:] if kind in ("int8", "uint8")), None)
         return given[0] if weights in (None, given[0]) or given[0] in ("int8", "uint8") else given[0] + "×" + weights
     return made[0] if made else "none"
+
+
+def onnx_types(details: dict[str, Any], key: str) -> list[str]:
+    """The element types of a node's inputs or outputs, by numpy's names."""
+    return [{"float": "float32"}.get(kind, kind) for value in details.get(key, ()) for kind in value]
+
+
+def is_product(op: str) -> bool:
+    """Whether a kernel of ONNX Runtime multiplies: whatever it fuses into one, one of these is in its name."""
+    return any(part in op for part in ("Conv", "Gemm", "MatMul"))
+
+
+class OnnxNode(NamedTuple):
+    """A node of a file."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+
+
+def onnx_layers(kernel: str, makers: dict[str, OnnxNode]) -> list[str]:
+    """The layers that a node of the optimised network may be.
+
+    An activation puts "fused" in front of its name; layouts add a number to it, or call it after its output. That is
+    what the layer makes, or what is made of that by nodes without products, which are then part of it.
+    """
+    todo = [kernel[: -len("_nchwc")]] if kernel.endswith("_nchwc") else []
+    if not todo or todo[0] not in makers:
+        return [re.sub(r"^fused |_token_\d+$", "", kernel)]
+    found = []
+    while todo:
+        node = makers.get(todo.pop())
+        if node is not None and is_product(node.op):
+            found.append(node.name)
+        elif node is not None and node.op not in ONNX_MADE:
+            todo += node.inputs
+    return found
+
+
+# What these make; a profile gives nodes without a name one of its own.
+ONNX_MADE = {"QuantizeLinear": ["uint8"], "DequantizeLinear": ["float32"]}
+
+
+def onnx_nodes(path: str) -> list[OnnxNode]:
+    """The nodes of a file, in its order."""
+    with open(path, "rb") as stream:
+        model = protobuf(memoryview(stream.read()))
+    nodes = [protobuf(node) for graph in map(protobuf, model.get(7, ())) for node in graph.get(1, ())]
+    return [OnnxNode(text(node, 3), text(node, 4), texts(node, 1), texts(node, 2)) for node in nodes]
 
 
 def onnx_constants(path: str) -> dict[str, dict[str, int]]:
@@ -1485,15 +1580,56 @@ def refuse_options(request: Request, runtime: str, known: Collection[str] = ()) 
         raise BenchError("UsageError", "%s takes no options (%s)" % (runtime, names), "your command", "Leave them out.")
 
 
+class Step(NamedTuple):
+    """An executed op: what it reads of what other ops computed, and what it makes."""
+
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+
+
+def count_islands(steps: Sequence[Step], kinds: dict[Any, str]) -> int:
+    """How often a network goes from 8-bit integers to float and back.
+
+    An island is all the float values that hang together by ops, where an op that reads integers makes one of them and
+    an op that makes integers reads one.
+
+    Args:
+        steps: in the order of their execution.
+        kinds: element types of the values by numpy's names.
+    """
+    integer, floats = ("int8", "uint8"), ("float32", "float16", "bfloat16")
+    home: dict[Any, Any] = {}
+
+    def find(value: Any) -> Any:
+        while home.setdefault(value, value) != value:
+            value = home[value]
+        return value
+
+    for step in steps:
+        together = [value for value in (*step.inputs, *step.outputs) if kinds.get(value) in floats]
+        for value in together[1:]:
+            home[find(value)] = find(together[0])
+    entered, left = set(), set()
+    for step in steps:
+        if any(kinds.get(value) in integer for value in step.inputs):
+            entered |= {find(value) for value in step.outputs if kinds.get(value) in floats}
+        if any(kinds.get(value) in integer for value in step.outputs):
+            left |= {find(value) for value in step.inputs if kinds.get(value) in floats}
+    return len(entered & left)
+
+
 class Tally:
-    """Counts executed ops by type and precision, and those that each delegate ran."""
+    """Counts executed ops by type and precision, and those that each delegate ran; lists products one by one."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[int]] = {}
         self._delegates: dict[str, int] = {}
+        self._products: list[dict[str, Any]] = []
 
-    def add(self, op: str, precision: str, *, delegate: str | None = None) -> None:
-        """One more op."""
+    def add(self, op: str, precision: str, *, delegate: str | None = None, layers: Sequence[str] | None = None) -> None:
+        """One more op; `layers` are the names in it, where it is a convolution or a matrix product."""
+        if layers is not None:
+            self._products.append({"layers": list(layers), "op": op, "precision": precision})
         count = self._counts.setdefault((op, precision), [0, 0])
         count[0] += 1
         if delegate:
@@ -1508,6 +1644,7 @@ class Tally:
                 for (op, precision), (count, delegated) in sorted(self._counts.items())
             ],
             "delegates": self._delegates,
+            "products": self._products,
         }
 
 

@@ -316,6 +316,8 @@ def _notes(target: TargetReport) -> Iterable[str]:
             yield _gate(gate)
         elif gate.resolved is False:
             yield f"{escape(gate.name)} passed by the estimate, not by its interval: {escape(gate.note)}"
+    if target.proof and target.proof.islands:
+        yield f"it goes {target.proof.islands}× from int8 to float and back between its layers"
     latency = target.latency or target.latency_at_host
     for reason in latency.invalid if latency else ():
         yield f"the run proves no latency: {escape(reason)}"

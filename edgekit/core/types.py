@@ -29,6 +29,7 @@ __all__ = [
     "Precision",
     "PrecisionProof",
     "Preprocess",
+    "Product",
     "QuantPlan",
     "States",
     "TensorSpec",
@@ -203,6 +204,21 @@ class OpAccount:
 
 
 @dataclass(frozen=True)
+class Product:
+    """One convolution or matrix product that the runtime ran: from its own account.
+
+    Attributes:
+        layers: the names in it, as the runtime calls them: of the layer itself and of what was fused into it.
+        op: the runtime's name of the kernel.
+        precision: what it computed in; "float32×int8" where float data met integer weights.
+    """
+
+    layers: tuple[str, ...]
+    op: str
+    precision: str
+
+
+@dataclass(frozen=True)
 class Account:
     """The runtime's own account of an artifact, as the bench script reports it.
 
@@ -210,11 +226,15 @@ class Account:
         storage: bytes of constants per element type ("float32", "float16", "int8", "int32", …).
         compute: op types with the precision they really ran in.
         weights: the part of `storage` that is weights of convolutions and matrix products: no biases, no scales.
+        products: the convolutions and matrix products one by one.
+        islands: how often it goes from 8-bit integers to float and back.
     """
 
     storage: tuple[tuple[str, int], ...]
     compute: tuple[OpAccount, ...]
     weights: tuple[tuple[str, int], ...] = ()
+    products: tuple[Product, ...] = ()
+    islands: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,12 +254,16 @@ class Delegation:
 
 @dataclass(frozen=True)
 class PrecisionProof:
-    """What a plan promised against what the runtime's account shows; `violations` is empty when it holds."""
+    """What a plan promised against what the runtime's account shows; `violations` is empty when it holds.
+
+    `islands` is how often the artifact goes from 8-bit integers to float and back: that is slow, but no lie.
+    """
 
     promised: Precision
     storage: str
     compute: str
     violations: tuple[str, ...] = ()
+    islands: int = 0
 
 
 @dataclass(frozen=True)

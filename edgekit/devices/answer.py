@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
-from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Timing, to_json
+from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Product, Timing, to_json
 
 __all__ = [
     "DeviceFacts",
@@ -52,10 +52,18 @@ class _Op(_Part):
     delegated: int = 0
 
 
+class _Product(_Part):
+    layers: tuple[str, ...]
+    op: str
+    precision: str
+
+
 class _Account(_Part):
     storage: dict[str, int]
     weights: dict[str, int] = {}
     compute: list[_Op]
+    products: list[_Product] = []
+    islands: int = 0
 
 
 class _Ratio(_Part):
@@ -383,4 +391,6 @@ def _account(account: _Account) -> Account:
         storage=tuple(sorted(account.storage.items())),
         weights=tuple(sorted(account.weights.items())),
         compute=tuple(OpAccount(**op.model_dump()) for op in account.compute),
+        products=tuple(Product(**product.model_dump()) for product in account.products),
+        islands=account.islands,
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
+from edgekit.core.scopes import legal_name
 from edgekit.ir import Model
 
-__all__ = ["legal_name", "scope_names"]
-
-_ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-/]")
+__all__ = ["scope_names"]
 
 
 def scope_names(model: Model) -> dict[str, str]:
@@ -25,9 +22,3 @@ def scope_names(model: Model) -> dict[str, str]:
         taken.add(scope.lower())
         scopes[node.name] = scope
     return scopes
-
-
-def legal_name(name: str) -> str:
-    """`name` with what TensorFlow takes in the name of a scope or a variable, which is not unique then."""
-    scope = re.sub(r"/+", "/", _ILLEGAL.sub("_", name)).strip("/")
-    return scope if scope[:1].isalnum() else f"layer_{scope.lstrip('_.-')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from edgekit.core.scopes import legal_name
 from edgekit.core.sensitivity import LayerRanges, Sensitivity
 from edgekit.devices.answer import OpTime
 from edgekit.report.blame import OpRow
@@ -25,8 +26,6 @@ def op_rows(ops: Sequence[OpTime], found: Sensitivity) -> tuple[OpRow, ...]:
         ops: what each took.
         found: what the layers of the Model are.
     """
-    from edgekit.lowering.naming import legal_name
-
     pairs = list(zip(found.layers, found.ranges, strict=True))
     known = {legal_name(name): ranges for cost, ranges in pairs for name in cost.values}
     known |= {legal_name(node): ranges for _, ranges in pairs for node in ranges.nodes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,5 +45,26 @@ def run_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, 
         assert finished.returncode == 0, finished.stderr
         with np.load(outputs) as answers:
             return dict(answers)
+
+    return run
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """Run the command line with a package beside edgekit whose module `my_package` has the given source."""
+    site = tmp_path / "site"
+    dist = site / "my_package-1.0.dist-info"
+    dist.mkdir(parents=True)
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (dist / "entry_points.txt").write_text("[edgekit.backends]\nonnx = my_package:OnnxBackend\n")
+
+    def run(source, *arguments):
+        (site / "my_package.py").write_text(source)
+        paths = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": paths, "EDGEKIT_CACHE": str(tmp_path / "store")}
+        return subprocess.run(
+            [sys.executable, "-m", "edgekit", *map(str, arguments), "--out", tmp_path / "out"],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
 
     return run

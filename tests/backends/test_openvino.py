@@ -168,6 +168,30 @@ def test_a_layer_that_the_plan_keeps_in_fp32_runs_in_fp32_and_the_proof_counts_i
     assert OpenVINOBackend().prove(INT8, measurement.account).violations
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_product_of_two_computed_values_is_what_the_plan_says_of_it(shared: bool, tmp_path: Path) -> None:
+    """NNCF rounds both of its factors, or not: as for a Model's own layers, what it does is what is promised."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        make_node("MatMul", ["x", "w"], ["q"], "query"),
+        make_node("MatMul", ["x", "w" if shared else "v"], ["k"], "key"),
+        make_node("Transpose", ["k"], ["t"], "turn", perm=[0, 2, 1]),
+        make_node("MatMul", ["q", "t"], ["s"], "scores"),
+        make_node("Softmax", ["s"], ["a"], "attention", axis=-1),
+        make_node("MatMul", ["a", "q"], ["y"], "mixed"),
+    ]
+    weights = {"w": rng.normal(size=(16, 16)), **({} if shared else {"v": rng.normal(size=(16, 16))})}
+    model = save(tmp_path / "model.onnx", nodes, {"x": [BATCH, 8, 16]}, weights)
+    np.savez(tmp_path / "calibration.npz", x=rng.normal(size=(8, 8, 16)).astype(np.float32))
+    (tmp_path / "out").mkdir()
+    request = CompileRequest(model, INT8, None, tmp_path / "calibration.npz", tmp_path / "out")
+    artifact = OpenVINOBackend().compile(request)
+    assert {layer for layer, _ in artifact.plan.layers} == {"query", "key", "scores", "mixed"}
+    assert dict(artifact.plan.layers)["query"] is Precision.INT8
+    (measurement,), _ = measure(artifact.path, options=artifact.runtime_options, timing=False)
+    assert OpenVINOBackend().prove(artifact.plan, measurement.account).violations == ()
+
+
 def test_int8_products_that_are_scaled_by_channel_keep_away_from_the_kernel_that_gets_them_wrong(
     tmp_path: Path,
 ) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,30 +13,10 @@ _BUILD = ("build", _ROOT / "models/digits-cnn/digits-cnn.onnx", "-t", "intel-cpu
 _DATA = ("--train-data", _ROOT / "models/digits-cnn/train.npz", "--eval-data", _ROOT / "models/digits-cnn/eval.npz")
 
 
-@pytest.fixture
-def edgekit(tmp_path):
-    """Run the command line with a package beside edgekit whose module `my_package` has the given source."""
-    site = tmp_path / "site"
-    dist = site / "my_package-1.0.dist-info"
-    dist.mkdir(parents=True)
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[edgekit.backends]\nonnx = my_package:OnnxBackend\n")
-
-    def run(source, *arguments):
-        (site / "my_package.py").write_text(source)
-        environment = {**os.environ, "PYTHONPATH": str(site), "EDGEKIT_CACHE": str(tmp_path / "store")}
-        return subprocess.run(
-            [sys.executable, "-m", "edgekit", *map(str, arguments), "--out", tmp_path / "out"],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
-
-    return run
-
-
-def test_the_back_end_in_the_docs_builds_a_proven_artifact(edgekit):
+def test_the_back_end_in_the_docs_builds_a_proven_artifact(plugin):
     text = (_ROOT / "docs" / "writing-a-backend.md").read_text()
     source = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    done = edgekit(source, *_BUILD, *_DATA, "--json")
+    done = plugin(source, *_BUILD, *_DATA, "--json")
     assert done.returncode == 0, done.stderr
     target = json.loads(done.stdout)["targets"][0]
     assert (target["backend"], target["precision"], target["passed"]) == ("onnx", "fp32", True)
@@ -59,8 +36,8 @@ class OnnxBackend(OpenVINOBackend):
 """
 
 
-def test_auto_goes_on_without_a_precision_whose_compiler_crashes_and_says_so(edgekit):
-    done = edgekit(_CRASHES_IN_INT8, *_BUILD, *_DATA, "--json")
+def test_auto_goes_on_without_a_precision_whose_compiler_crashes_and_says_so(plugin):
+    done = plugin(_CRASHES_IN_INT8, *_BUILD, *_DATA, "--json")
     assert done.returncode == 0, done.stderr
     target = json.loads(done.stdout)["targets"][0]
     assert target["precision"] in {"fp16", "fp32"}
@@ -77,8 +54,8 @@ def test_auto_goes_on_without_a_precision_whose_compiler_crashes_and_says_so(edg
         ("def OnnxBackend():\n    raise RuntimeError('no licence')\n", "no licence"),
     ],
 )
-def test_a_broken_plugin_fails_loudly_and_is_named(edgekit, source, words):
-    done = edgekit(source, *_BUILD, *_DATA)
+def test_a_broken_plugin_fails_loudly_and_is_named(plugin, source, words):
+    done = plugin(source, *_BUILD, *_DATA)
     assert done.returncode == 10
     assert words in done.stderr
     assert "my-package" in done.stderr

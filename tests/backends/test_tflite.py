@@ -25,7 +25,6 @@ from edgekit.core.types import (
     Account,
     Artifact,
     Layout,
-    OpAccount,
     Precision,
     Preprocess,
     QuantPlan,
@@ -36,6 +35,7 @@ from edgekit.core.types import (
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
+from tests.backends.accounts import account
 
 Array = np.ndarray[Any, Any]
 Compile = Callable[..., Artifact]
@@ -426,41 +426,36 @@ def test_example_runs_as_it_is(compiled: Compile) -> None:
     assert "z_scores (1, 5)" in finished.stdout
 
 
-def account(weights: dict[str, int], compute: dict[str, str]) -> Account:
-    return Account(
-        storage=tuple(weights.items()),
-        compute=tuple(OpAccount(op, precision, 1) for op, precision in compute.items()),
-        weights=tuple(weights.items()),
-    )
-
-
 HONEST = [
-    (FP32, account({"float32": 900}, {"CONV_2D": "float32", "SOFTMAX": "float32"})),
-    (FP16, account({"float16": 450}, {"CONV_2D": "float32", "DEQUANTIZE": "float32"})),
-    (INT8, account({"int8": 225}, {"CONV_2D": "int8", "FULLY_CONNECTED": "int8", "SOFTMAX": "float32"})),
+    (FP32, account({"float32": 900}, ("CONV_2D", "float32", 1), ("SOFTMAX", "float32", 1))),
+    (FP16, account({"float16": 450}, ("CONV_2D", "float32", 1), ("DEQUANTIZE", "float32", 1))),
+    (INT8, account({"int8": 225}, ("CONV_2D", "int8", 1), ("FULLY_CONNECTED", "int8", 1), ("SOFTMAX", "float32", 1))),
     (
-        QuantPlan(Precision.INT8, (("stem", Precision.FP32),)),
-        account({"int8": 225, "float32": 90}, {"CONV_2D": "float32", "FULLY_CONNECTED": "int8"}),
+        QuantPlan(Precision.INT8, (("CONV_2D0", Precision.FP32),)),
+        account({"int8": 225, "float32": 90}, ("CONV_2D", "float32", 1), ("FULLY_CONNECTED", "int8", 1)),
     ),
 ]
 LIES = {
-    "float model": (INT8, account({"float32": 900}, {"CONV_2D": "float32"}), "no weights are stored as int8"),
-    "dynamic range": (INT8, account({"int8": 225}, {"CONV_2D": "float32×int8"}), "ran in float32×int8"),
-    "weights only": (INT8, account({"int8": 225}, {"CONV_2D": "float32"}), "nothing ran in int8"),
+    "float model": (INT8, account({"float32": 900}, ("CONV_2D", "float32", 1)), "no weights are stored as int8"),
+    "dynamic range": (INT8, account({"int8": 225}, ("CONV_2D", "float32×int8", 1)), "ran in float32×int8"),
+    "weights only": (INT8, account({"int8": 225}, ("CONV_2D", "float32", 1)), "nothing ran in int8"),
     "one layer fell back": (
         INT8,
-        account({"int8": 225}, {"CONV_2D": "float32", "FULLY_CONNECTED": "int8"}),
-        "CONV_2D ran in float32",
+        account({"int8": 225}, ("CONV_2D", "float32", 1), ("FULLY_CONNECTED", "int8", 1)),
+        "CONV_2D0/part ran in float32",
     ),
-    "float32 claimed fp16": (FP16, account({"float32": 900}, {"CONV_2D": "float32"}), "no weights are stored"),
-    "int8 claimed fp16": (FP16, account({"int8": 225}, {"CONV_2D": "int8"}), "ran in int8"),
-    "fp16 claimed fp32": (FP32, account({"float16": 450}, {"CONV_2D": "float32"}), "stored as float16"),
+    "float32 claimed fp16": (FP16, account({"float32": 900}, ("CONV_2D", "float32", 1)), "no weights are stored"),
+    "int8 claimed fp16": (FP16, account({"int8": 225}, ("CONV_2D", "int8", 1)), "ran in int8"),
+    "fp16 claimed fp32": (FP32, account({"float16": 450}, ("CONV_2D", "float32", 1)), "stored as float16"),
     "more float layers than the plan has": (
-        QuantPlan(Precision.INT8, (("stem", Precision.FP32),)),
+        QuantPlan(Precision.INT8, (("CONV_2D0", Precision.FP32),)),
         account(
-            {"int8": 9, "float32": 9}, {"CONV_2D": "float32", "BATCH_MATMUL": "float32", "FULLY_CONNECTED": "int8"}
+            {"int8": 9, "float32": 9},
+            ("CONV_2D", "float32", 1),
+            ("BATCH_MATMUL", "float32", 1),
+            ("FULLY_CONNECTED", "int8", 1),
         ),
-        "BATCH_MATMUL ran in float32",
+        "BATCH_MATMUL0/part ran in float32",
     ),
 }
 

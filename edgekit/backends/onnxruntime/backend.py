@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.example import example
-from edgekit.backends.onnxruntime.proof import prove
+from edgekit.backends.proof import prove
 from edgekit.core.errors import MissingToolError
 from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
 
@@ -63,7 +63,7 @@ class OnnxRuntimeBackend:
         return Integers(top=HALF_RANGE if saturates else 127)
 
     def prove(self, plan: QuantPlan, account: Account) -> PrecisionProof:
-        """See `edgekit.backends.onnxruntime.proof`."""
+        """See `edgekit.backends.proof`."""
         return prove(plan, account)
 
     def example(self, artifact: Artifact) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.onnx_file import write
-from edgekit.backends.onnxruntime.proof import is_heavy
 from edgekit.backends.onnxruntime.realised import check_realised
+from edgekit.backends.promise import MULTIPLYING, promised
 from edgekit.backends.saturation import HALF_RANGE, spare_first_layers
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, UsageError
@@ -41,7 +41,7 @@ def compile_model(request: CompileRequest) -> Artifact:
             plan = spare_first_layers(plan, model)
         placement = _placement(request, model, plan, recorded)
         top = own or (HALF_RANGE if request.saturates and not recorded else 127)
-        plan, model = _realised(plan, model, placement), write_qdq(model, placement, top=top)
+        plan, model = promised(plan, model, _left_out(model, placement)), write_qdq(model, placement, top=top)
     path = request.workdir / "model.onnx"
     notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}
     write(model, path, batch=request.batch, notes=notes)
@@ -106,13 +106,9 @@ def _samples(path: Path) -> Arrays:
         return dict(archive)
 
 
-def _realised(plan: QuantPlan, source: Model, placement: Placement) -> QuantPlan:
-    """The plan, with the layers named that stay float because there is no int8 for them."""
-    if plan.default is not Precision.INT8:
-        return plan
-    named = {layer for layer, _ in plan.layers}
-    left = [str(node.name) for node in source.graph if is_heavy(node.op_type) and node.name not in placement.layers]
-    return QuantPlan(plan.default, (*plan.layers, *((name, Precision.FP32) for name in left if name not in named)))
+def _left_out(source: Model, placement: Placement) -> list[str]:
+    """The layers that stay float because there is no int8 for them."""
+    return [str(n.name) for n in source.graph if n.op_type in MULTIPLYING and n.name not in placement.layers]
 
 
 def _static(specs: tuple[TensorSpec, ...], batch: int) -> tuple[TensorSpec, ...]:

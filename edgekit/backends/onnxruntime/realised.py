@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.backends.onnxruntime.proof import is_integer_kernel
+from edgekit.backends.onnxruntime.kernels import is_integer_kernel
 from edgekit.core.errors import BrokenPromiseError
 
 __all__ = ["check_realised"]

@@ -13,6 +13,7 @@ from edgekit.backends.openvino.quantize import quantize
 from edgekit.backends.openvino.quiet import import_openvino, silence
 from edgekit.backends.openvino.recorded import quantized_form
 from edgekit.backends.openvino.support import unsupported_ops
+from edgekit.backends.promise import promised
 from edgekit.backends.saturation import spare_first_layers
 from edgekit.core.digest import digest_files
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
@@ -42,6 +43,7 @@ def compile_model(request: CompileRequest) -> Artifact:
             model = _float_model(request, source)
             if plan.default is Precision.INT8:
                 model = quantize(model, request)
+        plan = promised(plan, source, _float_products(model, source))
         options = (*_FLOAT32, *(_PLAIN_KERNELS if _scales_products(model) else ()))
         path = request.workdir / "model.xml"
         min_runtime = write(
@@ -122,13 +124,39 @@ def _convert(request: CompileRequest, onnx: Path | io.BytesIO, source: Model) ->
 
 
 def _restore_layer_names(model: Any, source: Model) -> None:
-    """Call the layers that give the outputs by their own names again: OpenVINO called them as the outputs."""
+    """Call the layers that give the outputs by their own names again: OpenVINO called them as the outputs.
+
+    Where another layer is called as an output is, the op at the end of the network is the one that was renamed.
+    """
     layers = {value.name: node.name for value in source.graph.outputs if (node := value.producer()) and node.name}
+    taken = {node.name for node in source.graph}
     for op in model.get_ordered_ops():
         name = op.get_friendly_name()
         output = next((output for output in layers if f"{name}/".startswith(f"{output}/")), None)
-        if output is not None and op.get_type_name() not in {"Parameter", "Result"}:
+        if output is None or op.get_type_name() in {"Parameter", "Result"}:
+            continue
+        if output not in taken or _ends(op):
             op.set_friendly_name(layers[output] + name.removeprefix(output))
+
+
+def _ends(op: Any) -> bool:
+    """Whether an output of the network is an op's."""
+    readers = (reader.get_node() for port in op.outputs() for reader in port.get_target_inputs())
+    return any(reader.get_type_name() == "Result" for reader in readers)
+
+
+def _float_products(model: Any, source: Model) -> list[str]:
+    """The products of two computed values that are not both rounded: there are no weights that int8 would save."""
+    ops = {op.get_friendly_name(): op for op in model.get_ordered_ops() if op.get_type_name() == "MatMul"}
+    named = ((str(node.name), ops.get(str(node.name))) for node in source.graph if node.op_type == "MatMul")
+    return [name for name, op in named if op is not None and not all(map(_is_rounded, op.input_values()))]
+
+
+def _is_rounded(value: Any) -> bool:
+    """Whether what a product reads is stored in int8: a constant is, in a network that is int8."""
+    while (node := value.get_node()).get_type_name() in {"Convert", "Multiply", "Reshape", "Subtract", "Transpose"}:
+        value = node.input_value(0)
+    return bool(node.get_type_name() in {"Constant", "FakeQuantize"})
 
 
 def _scales_products(model: Any) -> bool:

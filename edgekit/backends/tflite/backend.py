@@ -42,7 +42,7 @@ class TFLiteBackend:
     """TFLite files for LiteRT (CPU, XNNPACK), or for an older runtime, as the target's option `runtime` names it."""
 
     name: ClassVar[str] = "tflite"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (
         Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
@@ -101,6 +101,7 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 
 
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
+    from edgekit.backends.promise import promised
     from edgekit.backends.tflite.quantize import quantize
     from edgekit.backends.tflite.recorded import recorded_ranges
     from edgekit.ir.quantization import made_for
@@ -127,7 +128,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
         tuple(replace(spec, dtype=io) if spec.dtype == "float32" else spec for spec in specs)
         for specs in (baseline.inputs, baseline.outputs)
     )
-    return _write(content, request, inputs, outputs)
+    return replace(_write(content, request, inputs, outputs), plan=promised(request.plan, model))
 
 
 def _write(

@@ -1,0 +1,28 @@
+"""What an artifact promises, layer by layer: the plan that a back end realises names every layer that multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from edgekit.core.types import Precision, QuantPlan
+from edgekit.ir.model import Model
+
+__all__ = ["MULTIPLYING", "promised"]
+
+# Operators that come to convolutions and matrix products.
+MULTIPLYING = frozenset({"Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
+
+
+def promised(plan: QuantPlan, model: Model, floating: Collection[str] = ()) -> QuantPlan:
+    """`plan` with the precision of each layer of `model` that multiplies; one whose default is float stays as it is.
+
+    Args:
+        plan: what was asked for.
+        model: the network.
+        floating: layers that can't be anything but float here.
+    """
+    if plan.default is not Precision.INT8:
+        return plan
+    named = {**dict(plan.layers), **dict.fromkeys(floating, Precision.FP32)}
+    layers = [str(node.name) for node in model.graph if node.op_type in MULTIPLYING]
+    return QuantPlan(plan.default, tuple((layer, named.get(layer, plan.default)) for layer in layers))
