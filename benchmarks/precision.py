@@ -69,9 +69,11 @@ class Cell:
     error: str = ""
 
     def __str__(self) -> str:
-        """The drop, or else the value, and how near the answers are; ✗ outside the accuracy gate."""
+        """The drop, or else the value, and how near int8's answers are; ✗ outside the accuracy gate."""
         if self.error:
             return f"refused ({self.exit_code})"
+        if self.precision == "fp32":
+            return "fp32"
         first = "" if self.metric.endswith("sqnr") else f"{self.value:.1f}, "
         if self.drop is not None:
             first = f"{self.drop:+.2f}, "
@@ -91,7 +93,7 @@ def main() -> None:
     lines = log.read_text().splitlines() if log.exists() else []
     done = {(cell.model, cell.backend, cell.build): cell for cell in (from_json(Cell, json.loads(x)) for x in lines)}
     print(
-        "| model | back end | figure | float | plain int8 | repaired | mixed | auto ships | ... with | bytes | time |"
+        "| model | back end | figure | float | plain int8 | repaired | mixed | auto ships | by | bytes | time |"
         " exit code |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -134,7 +136,7 @@ def measured(name: str, backend: str, title: str, model: tuple[Path, Mapping[str
         size=report.bytes / report.float_bytes,
         time=latency.ratio if latency else None,
         repair=str(from_json(Repair, manifest["repair"])) if manifest["repair"] else "",
-        lifted=len(manifest["plan"]["layers"]),
+        lifted=sum(precision != "int8" for _, precision in manifest["plan"]["layers"]),
         failed=tuple(gate.name for gate in report.gates if gate.passed is False),
     )
 
@@ -150,7 +152,7 @@ def row(cells: Sequence[Cell]) -> str:
     shown = next((cell for cell in cells if not cell.error), auto)
     figure = f"{shown.metric}, drop" if shown.drop is not None else shown.metric
     baseline = "" if shown.original is None or shown.drop is None else f"{shown.original:.2f}"
-    ships = f"{auto.precision}: {auto}" if not auto.error else str(auto)
+    ships = str(auto) if auto.error or auto.precision == "fp32" else f"{auto.precision}: {auto}"
     size, time = ("" if value is None else f"{value:.2f}" for value in (auto.size, auto.time))
     code = f"{auto.exit_code} {', '.join(auto.failed)}".rstrip()
     texts = (auto.model, auto.backend, figure, baseline, *map(str, cells[:-1]), ships, auto.repair, size, time, code)
