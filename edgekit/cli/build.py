@@ -234,9 +234,8 @@ def _build(
             epochs=epochs,
             max_seconds=parse_duration_ms(max_time) / 1000 if max_time else None,
         ),
-        "precision": given(
-            precision=precision, io=io, ranges=ranges, rounding=rounding, bias_correction=bias_correction
-        ),
+        "precision": given(precision=precision, io=io, ranges=ranges, rounding=rounding)
+        | ({} if bias_correction is None else {"bias_correction": bias_correction}),
         "gates": given(
             max_drop=max_drop,
             min_speedup=min_speedup,

@@ -121,8 +121,9 @@ def _chosen(target: TargetJob, wanted: Sequence[Repair], inputs: str) -> RepairC
         try:
             metrics = replace(target, repair=repair).glance(_INT8)
         except (BrokenPromiseError, InvalidInputError, UnsupportedOpError) as error:
-            if repair == PLAIN:
+            if repair == PLAIN and not isinstance(error, BrokenPromiseError):
                 break  # the choice of precision meets the same error, and says so
+            # What the back end's own quantizer leaves in float, ours may not.
             events.warn(f"{target.target.name}: {repair} is out: {error.cause}")
             continue
         inside, near = inside_accuracy(metrics, limit), _nearness(metrics)

@@ -98,6 +98,27 @@ def test_the_smaller_precisions_stay_close_and_are_what_they_say(
     assert OpenVINOBackend().prove(plan, measurement.account).violations == ()
 
 
+def test_a_depthwise_layer_in_front_is_int8_though_channels_come_last(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        make_node("Transpose", ["x"], ["t"], "layout", perm=[0, 3, 1, 2]),
+        make_node("Conv", ["t", "depth.weight"], ["d"], "depth", group=8),
+        make_node("Conv", ["d", "point.weight"], ["p"], "point"),
+    ]
+    weights = {"depth.weight": rng.normal(size=(8, 1, 3, 1)), "point.weight": rng.normal(size=(16, 8, 1, 1))}
+    source = save(tmp_path / "m.onnx", nodes, {"x": [BATCH, 12, 1, 8]}, weights)
+    np.savez(tmp_path / "calibration.npz", x=rng.normal(size=(20, 12, 1, 8)).astype(np.float32))
+    baseline = None
+    for plan in (FP32, INT8):
+        folder = tmp_path / plan.default
+        folder.mkdir()
+        request = CompileRequest(source, plan, baseline, tmp_path / "calibration.npz", folder)
+        baseline = compile_in_child("openvino", request)
+    assert baseline is not None
+    (measurement,), _ = measure(baseline.path, options=baseline.runtime_options, timing=False)
+    assert OpenVINOBackend().prove(INT8, measurement.account).violations == ()
+
+
 def test_a_batch_is_fixed_as_asked(compiled: Compile, source: Path, tmp_path: Path) -> None:
     artifact, feeds = compiled(FP32, batch=4), samples(6, seed=4)
     assert artifact.inputs[0].shape == (4, 3, 12, 12)

@@ -71,10 +71,13 @@ def test_explain_ranks_the_layers_of_a_build(edgekit, tmp_path):
         "onnxruntime",
         "--precision",
         "int8",
+        "--no-bias-correction",
         "--out",
         tmp_path,
     )
     assert code == 0, err
+    manifest = json.loads((tmp_path / "raspberry-pi-5" / "manifest.json").read_text())
+    assert manifest["recipe"]["precision"]["bias_correction"] is False
     code, out, _ = edgekit("explain", tmp_path, "--limit", "2")
     assert code == 0
     assert "raspberry-pi-5: built as int8 for onnxruntime" in out

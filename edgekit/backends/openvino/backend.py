@@ -33,7 +33,7 @@ class OpenVINOBackend:
     """Compiles for OpenVINO's CPU plugin."""
 
     name: ClassVar[str] = "openvino"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     runtime: ClassVar[str] = "openvino"
     precisions: ClassVar[tuple[Precision, ...]] = (
         Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,

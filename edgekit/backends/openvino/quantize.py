@@ -15,6 +15,8 @@ from edgekit.core.types import Precision
 
 __all__ = ["quantize"]
 
+_MOVING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
 
 def quantize(model: Any, request: CompileRequest) -> Any:
     """The int8 form of an fp32 `openvino.Model`.
@@ -51,6 +53,7 @@ def quantize(model: Any, request: CompileRequest) -> Any:
             # Half the range of weights: CPUs without VNNI add pairs of int8 products in 16 bits, which would saturate
             # (a small two-input classifier: 79.6 % right instead of 98.3 % on an AVX2 machine).
             overflow_fix=_half_range(),
+            activations_quantization_params=_one_scale() if _moves_channels(model) else None,
         ),
         ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept)) if kept else None,
     )
@@ -60,6 +63,24 @@ def _half_range() -> Any:
     from nncf.quantization.advanced_parameters import OverflowFix
 
     return OverflowFix.ENABLE
+
+
+def _moves_channels(model: Any) -> bool:
+    """Whether a depthwise convolution reads what is only now put into its layout.
+
+    NNCF gives what it reads a scale a channel and rounds in front of such layers, along the axis that the channels will
+    be on: in an input that ends in its channels, along time. OpenVINO then has to compute the convolution in float.
+    """
+    return any(
+        op.get_type_name() == "GroupConvolution" and op.input_value(0).get_node().get_type_name() in _MOVING
+        for op in model.get_ordered_ops()
+    )
+
+
+def _one_scale() -> Any:
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    return QuantizationParameters(per_channel=False)
 
 
 def _min_max() -> Any:
