@@ -68,9 +68,12 @@ def _row(target: TargetReport, plain: TargetReport) -> str:
     metric = target.metrics[0]
     assert metric.ci95
     size, speed = _cost(target, plain)
+    # Without labels there is only agreement, and nothing to lose from.
+    before = f"{metric.float:.2f} → " if metric.float is not None else ""
+    drop = f"{metric.drop:+.2f} " if metric.drop is not None else ""
     return (
-        f"{target.precision} | {metric.name} {metric.float:.2f} → {metric.artifact:.2f} | {metric.drop:+.2f}"
-        f" [{metric.ci95[0]:+.2f}, {metric.ci95[1]:+.2f}] | {target.pruned.macs:.2f} | {size} | {speed} |"
+        f"{target.precision} | {metric.name} {before}{metric.artifact:.2f} |"
+        f" {drop}[{metric.ci95[0]:+.2f}, {metric.ci95[1]:+.2f}] | {target.pruned.macs:.2f} | {size} | {speed} |"
         f" {target.exit_code}"
     )
 

@@ -47,13 +47,20 @@ def equalise_model(source: str, out: str, samples: str, seed: int) -> dict[str, 
     return {**report, **_describe(Path(out, "model.onnx"))}
 
 
-def repair_model(repair: dict[str, Any], integers: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+def repair_model(
+    repair: dict[str, Any], integers: dict[str, Any], plan: dict[str, Any], **arguments: Any
+) -> dict[str, Any]:
     """Repair for int8, and describe the result."""
     from edgekit.core.repair import Repair
-    from edgekit.core.types import Integers
+    from edgekit.core.types import Integers, QuantPlan
     from edgekit.passes.quantize.stage import repair_model as run
 
-    run(repair=from_json(Repair, repair), integers=from_json(Integers, integers), **arguments)
+    run(
+        repair=from_json(Repair, repair),
+        integers=from_json(Integers, integers),
+        plan=from_json(QuantPlan, plan),
+        **arguments,
+    )
     return _describe(Path(arguments["out"], "model.onnx"))
 
 

@@ -197,15 +197,16 @@ def equalise(store: Store, model: SourceModel, *, samples: Path, seed: int) -> S
 
 
 def repair_for(
-    store: Store, model: SourceModel, repair: Repair, integers: Integers, *, samples: Path, seed: int
+    store: Store, model: SourceModel, repair: Repair, integers: Integers, plan: QuantPlan, *, samples: Path, seed: int
 ) -> SourceModel:
     """Bring a fused model into the int8 form of a back end, repaired.
 
     Args:
         integers: what int8 is to the back end.
+        plan: which layers are int8.
         samples: calibration samples.
     """
-    request = {"repair": repair, "integers": integers, "samples": samples, "seed": seed}
+    request = {"repair": repair, "integers": integers, "plan": plan, "samples": samples, "seed": seed}
     doing = (f"repair for int8: {repair}", "repairing for int8")
     return _changed(store, model, "repair", doing, request, blame="your model", tools=("numpy", *_ONNX_TOOLS))
 

@@ -125,13 +125,12 @@ class TargetJob:
         self._check_float(self._golden_run(artifact).golden[0], model)
         return artifact
 
-    @cached_property
-    def _repaired(self) -> SourceModel:
-        """What is compiled, in the int8 form of the back end."""
+    def _repaired(self, plan: QuantPlan) -> SourceModel:
+        """What is compiled, in the int8 form of the back end; layers that the plan lifts are as they were."""
         assert isinstance(self.backend, IntegerBackend)
         job, integers = self.job, self.backend.integers(saturates=self.target.saturates)
         seed = job.recipe.run.seed
-        return repair_for(job.store, self.model, self.repair, integers, samples=job.calibration, seed=seed)
+        return repair_for(job.store, self.model, self.repair, integers, plan, samples=job.calibration, seed=seed)
 
     def artifact(self, plan: QuantPlan) -> Artifact:
         """What is compiled, in the precisions of a plan.
@@ -143,7 +142,7 @@ class TargetJob:
         if self.int8_form and plan.default is Precision.INT8:
             return self._compile(self.int8_form, plan, self._float_of(self.int8_form), io)
         if plan.default is Precision.INT8 and self.repair != PLAIN:
-            model = self._repaired
+            model = self._repaired(plan)
             return self._compile(model, plan, self._compile(model, _FLOAT, None, "float32"), io)
         plain = plan == _FLOAT and io == "float32"
         return self._own_float if plain else self._compile(self.model, plan, self._own_float, io)

@@ -150,7 +150,7 @@ def test_without_labels_the_original_has_nothing_to_learn(tmp_path):
         "data": {"labels": False},
     }
     target = build("digits-cnn", [_TARGET], flags=flags, out=tmp_path).targets[0]
-    assert target.exit_code == 3
+    assert target.exit_code == 9
     assert target.error
     assert "no labels for it to learn from" in target.error["cause"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.core.repair import Repair
-from edgekit.core.types import Integers, Precision, QuantPlan
+from edgekit.core.types import Integers, QuantPlan
 from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
 from edgekit.passes.quantize.repair import RepairForInt8
@@ -15,7 +15,9 @@ from edgekit.passes.quantize.repair import RepairForInt8
 __all__ = ["repair_model"]
 
 
-def repair_model(source: str, out: str, repair: Repair, integers: Integers, samples: str, *, seed: int) -> None:
+def repair_model(
+    source: str, out: str, repair: Repair, integers: Integers, *, plan: QuantPlan, samples: str, seed: int
+) -> None:
     """Bring the Model in the file `source` into its int8 form, as `model.onnx` in the folder `out`.
 
     Args:
@@ -23,6 +25,7 @@ def repair_model(source: str, out: str, repair: Repair, integers: Integers, samp
         out: an existing folder.
         repair: what is done.
         integers: what int8 is to the back end.
+        plan: which layers are int8; the others stay as they are.
         samples: an .npz of calibration samples by input name.
         seed: seed of the random inputs that the pass is checked with.
 
@@ -30,6 +33,6 @@ def repair_model(source: str, out: str, repair: Repair, integers: Integers, samp
         InvalidInputError: the samples don't fit, or a value is infinite on them.
     """
     with np.load(samples, allow_pickle=False) as archive:
-        work = RepairForInt8(repair, integers, QuantPlan(Precision.INT8), dict(archive))
+        work = RepairForInt8(repair, integers, plan, dict(archive))
     model, _ = apply(Model.load(Path(source)), [work], seed)
     model.save(Path(out, "model.onnx"))
