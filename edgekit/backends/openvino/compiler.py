@@ -25,6 +25,11 @@ __all__ = ["compile_model"]
 
 # OpenVINO computes in bfloat16 by itself where the CPU has it: nothing of ours runs in a precision nobody named.
 _FLOAT32 = (("INFERENCE_PRECISION_HINT", "f32"),)
+# These hand on the numbers of their first input, or scale them as stored weights are.
+_MOVING = frozenset(
+    {"Convert", "Gather", "Multiply", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Subtract", "Transpose",
+     "Unsqueeze", "VariadicSplit"}
+)  # fmt: skip
 # OpenVINO 2026.4 on one thread compiles a chain of int8 matrix products into one kernel, and that kernel answers
 # garbage where a product is scaled channel by channel.
 _PLAIN_KERNELS = (("SNIPPETS_MODE", "DISABLE"),)
@@ -149,14 +154,22 @@ def _float_products(model: Any, source: Model) -> list[str]:
     """The products of two computed values that are not both rounded: there are no weights that int8 would save."""
     ops = {op.get_friendly_name(): op for op in model.get_ordered_ops() if op.get_type_name() == "MatMul"}
     named = ((str(node.name), ops.get(str(node.name))) for node in source.graph if node.op_type == "MatMul")
-    return [name for name, op in named if op is not None and not all(map(_is_rounded, op.input_values()))]
+    return [name for name, op in named if op is not None and _is_float(op)]
 
 
-def _is_rounded(value: Any) -> bool:
-    """Whether what a product reads is stored in int8: a constant is, in a network that is int8."""
-    while (node := value.get_node()).get_type_name() in {"Convert", "Multiply", "Reshape", "Subtract", "Transpose"}:
+def _is_float(product: Any) -> bool:
+    origins = [_origin(value) for value in product.input_values()]
+    stored = [_origin(node.input_value(0)) if node.get_type_name() == "FakeQuantize" else node for node in origins]
+    return not any(node.get_type_name() == "Constant" for node in stored) and any(
+        node.get_type_name() != "FakeQuantize" for node in origins
+    )
+
+
+def _origin(value: Any) -> Any:
+    """What gives a value its numbers, but for their order, place and scale."""
+    while (node := value.get_node()).get_type_name() in _MOVING:
         value = node.input_value(0)
-    return bool(node.get_type_name() in {"Constant", "FakeQuantize"})
+    return node
 
 
 def _scales_products(model: Any) -> bool:
