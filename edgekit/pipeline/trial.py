@@ -86,9 +86,7 @@ class TargetJob:
     @cached_property
     def filled(self) -> SourceModel:
         """What is compiled unless its weights are thinned out."""
-        if self.shrunk is None:
-            return self.job.fused
-        return equalised(self.job, fuse(self.job.store, self.shrunk, self.job.recipe.run.seed))
+        return self.job.fused if self.shrunk is None else equalised(self.job, self.plain)
 
     @cached_property
     def plain(self) -> SourceModel:
