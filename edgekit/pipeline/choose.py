@@ -20,7 +20,7 @@ __all__ = ["COST_OF_FLOAT", "candidates", "choose", "inputs_of"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 5
+_RULE = 6
 # Keys of a recipe that say where something lies or runs: what is there counts apart.
 _WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
@@ -74,10 +74,9 @@ def _attempt(target: TargetJob, precision: Precision, tried: Sequence[tuple[Tria
     """The trial of a precision; None where int8 leaves nothing to mix, or where no mix helps."""
     if precision is not Precision.MIXED:
         return target.attempt(QuantPlan(precision))
-    # A mix is neither smaller nor, but for a clock's whim, faster than int8.
-    worth = (trial for trial, row in tried if trial.precision is Precision.INT8 and row["cheap"] and row["small"])
-    int8 = next(worth, None)
-    return _mixed(target, int8) if int8 else None
+    # A mix is no smaller than int8. It may be faster: the layers that it lifts can be those that int8 slows down.
+    int8 = next((trial for trial, row in tried if trial.precision is Precision.INT8 and row["small"]), None)
+    return _mixed(target, int8) if int8 and not _accurate(target, int8) else None
 
 
 def _mixed(target: TargetJob, int8: Trial) -> Trial | None:
@@ -102,6 +101,10 @@ def _mixed_as_asked(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
     return mixed or int8
 
 
+def _accurate(target: TargetJob, trial: Trial) -> bool:
+    return inside_accuracy(trial.selection, target.job.recipe.gates.max_drop)
+
+
 def _row(target: TargetJob, trial: Trial) -> dict[str, Any]:
     """What a trial is weighed by."""
     cost = trial.times.artifact.ratio if target.speaks else None
@@ -111,7 +114,7 @@ def _row(target: TargetJob, trial: Trial) -> dict[str, Any]:
         "bytes": trial.artifact.size,
         "ratio": cost,
         "drop": trial.selection[0].drop if trial.selection else None,
-        "accurate": inside_accuracy(trial.selection, target.job.recipe.gates.max_drop),
+        "accurate": _accurate(target, trial),
         "cheap": cost is None or cost <= COST_OF_FLOAT,
         # A tiny network's int8 description can outweigh its weights: that shrinks nothing.
         "small": trial.artifact.size <= target.float_artifact.size,

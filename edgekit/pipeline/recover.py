@@ -70,7 +70,7 @@ class Recovery:
                 "shrink": shrink.model_dump(mode="json"),
                 "settings": settings,
                 "original first": first,
-                "trained": [recipe.recover.recover, recipe.recover.qat],
+                "trained": [recipe.recover.recover, recipe.recover.qat and recipe.recover.qat_bits],
             }
         )
         remembered = lock.training.get(target.target.name)
