@@ -7,6 +7,7 @@ becomes an error about what it was doing.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import errno
@@ -22,6 +23,7 @@ from typing import Any
 
 from edgekit.core import events
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict, from_system
+from edgekit.core.lazily import import_lazily
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.types import to_json
 
@@ -29,6 +31,8 @@ __all__ = ["call", "in_process"]
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 _ROOM = 8 << 20
+# onnx_ir reckons with symbolic dimensions by SymPy, a third of what a small child's imports take.
+_HARDLY_USED = ("sympy", "onnx_ir._symbolic_shapes")
 _EVENT_PREFIX = "\x1eedgekit "
 _in_process: contextvars.ContextVar[bool] = contextvars.ContextVar("edgekit_in_process", default=False)
 
@@ -114,6 +118,15 @@ def _main(job: Path, answer: Path) -> None:
     partial.rename(answer)
 
 
+def _leave() -> None:
+    """End as Python does, but don't take the libraries apart first, with which TensorFlow is busy for a second."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(os.EX_OK)
+
+
 def _answer(request: Mapping[str, Any]) -> str:
     try:
         with events.listening(_send):
@@ -164,4 +177,6 @@ def _refusal(folder: str) -> OSError | None:
 
 
 if __name__ == "__main__":
+    import_lazily(*_HARDLY_USED)
     _main(Path(sys.argv[1]), Path(sys.argv[2]))
+    _leave()

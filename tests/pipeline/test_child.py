@@ -18,7 +18,7 @@ from edgekit.core.process import Limits
 from edgekit.pipeline.child import call, in_process
 
 _STAGE = """
-import os, signal, sys, time
+import atexit, os, signal, sys, time
 from pathlib import Path
 from edgekit.core import errors, events
 
@@ -26,6 +26,7 @@ def double(value, where): return {"value": 2 * value, "where": where, "path": Pa
 def refuse(error): raise getattr(errors, error)("the cause", blame="your data", remedy="Run: edgekit fix")
 def stumble(): return {}["missing"]
 def whoami(): return os.getpid()
+def leave_a_note(path): atexit.register(Path(path).write_text, "the end")
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
 def leave(): os._exit(7)
 def quit_early(): sys.exit('enough')
@@ -37,6 +38,10 @@ def report():
     os.write(1, b"\\xff more chatter\\n")
     events.warn("mind the gap")
 def environment(): return {"hash": os.environ["PYTHONHASHSEED"], "threads": os.environ["OMP_NUM_THREADS"]}
+def reckon():
+    import onnx_ir
+    unused = "sympy.core" not in sys.modules
+    return unused, (onnx_ir.SymbolicDim("n") + 1).value
 def wait(pid_file):
     Path(pid_file).write_text(str(os.getpid()))
     time.sleep(60)
@@ -47,7 +52,8 @@ def wait(pid_file):
 def _stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that the child can import."""
     (tmp_path / "the_stage.py").write_text(_STAGE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *([found] if found else [])]))
 
 
 def _call(name: str, limits: Limits | None = None, threads: int = 1, **arguments):
@@ -57,6 +63,15 @@ def _call(name: str, limits: Limits | None = None, threads: int = 1, **arguments
 
 def test_arguments_and_answer_cross_as_json(tmp_path: Path) -> None:
     assert _call("double", value=21, where=tmp_path) == {"value": 42, "where": str(tmp_path), "path": "a/b"}
+
+
+def test_what_is_to_be_done_at_the_end_is_done(tmp_path: Path) -> None:
+    _call("leave_a_note", path=tmp_path / "note")
+    assert (tmp_path / "note").read_text() == "the end"
+
+
+def test_symbolic_dimensions_cost_no_import_until_something_is_reckoned_with_them() -> None:
+    assert _call("reckon") == [True, "n + 1"]
 
 
 @pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"EdgekitError", "from_dict", "from_system"}))
