@@ -25,6 +25,7 @@ from edgekit.core import events
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict, from_system
 from edgekit.core.lazily import import_lazily
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
+from edgekit.core.scratch import scratch
 from edgekit.core.types import to_json
 
 __all__ = ["call", "in_process"]
@@ -59,15 +60,18 @@ def call(
     if _in_process.get():
         return to_json(_run(function, to_json(arguments)))
     limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
+    with scratch() as folder:
+        job, answer, temporary = folder / "job.json", folder / "answer.json", folder / "tmp"
+        temporary.mkdir()
         request = {"function": function, "arguments": to_json(arguments), "what": what, "blame": blame}
+        request["temporary"] = tempfile.gettempdir()
         job.write_text(json.dumps(request))
         finished = run_limited(
             # -P: a file in the user's folder never stands in for a module of ours.
             [sys.executable, "-P", "-m", "edgekit.pipeline.child", str(job), str(answer)],
             limits=limits,
-            env=repeatable_environment(threads),
+            # What it leaves behind when it is killed goes with the folder.
+            env={**repeatable_environment(threads), "TMPDIR": str(temporary)},
             on_line=_relay,
         )
         if finished.returncode == os.EX_IOERR:
@@ -156,7 +160,7 @@ def _unforeseen(error: Exception, request: Mapping[str, Any]) -> EdgekitError:
     """A defect of ours, unless the disk is full, of which native code says anything but that."""
     traceback.print_exc()
     arguments = request["arguments"]
-    for place in (tempfile.gettempdir(), arguments.get("out"), arguments.get("request", {}).get("workdir")):
+    for place in (request["temporary"], arguments.get("out"), arguments.get("request", {}).get("workdir")):
         if place and (refusal := _refusal(place)):
             return from_system(refusal)
     return DefectError(
