@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.node_tests import collect, run
 from benchmarks.operators import PAGE, known_operators, page, skips
+
+pytestmark = pytest.mark.long
 
 WANTED = 0.90
 
