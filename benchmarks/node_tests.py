@@ -14,7 +14,7 @@ or run, its cases are halved until the one that is to blame is alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +121,13 @@ def collect(ops: set[str]) -> tuple[list[Case], dict[str, list[str]]]:
     return sorted(cases, key=lambda case: case.name), foreign
 
 
-def run(cases: Sequence[Case]) -> dict[str, str]:
-    """Why each of the `cases` fails, by name; those that pass are not in it."""
+def run(cases: Sequence[Case], alone: Collection[str] = ()) -> dict[str, str]:
+    """Why each of the `cases` fails, by name; those that pass are not in it.
+
+    Args:
+        cases: what to run.
+        alone: names of those that are likely to fail: each gets a file of its own, so that others needn't be halved.
+    """
     failures: dict[str, str] = {}
     ready: list[tuple[Case, Model]] = []
     for case in cases:
@@ -134,8 +139,10 @@ def run(cases: Sequence[Case]) -> dict[str, str]:
             failures[case.name] = f"refused: {error}"
         except Exception as error:  # noqa: BLE001 - whatever a step raises is reported
             failures[case.name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    for at in range(0, len(ready), _TOGETHER):
-        failures |= _failures(ready[at : at + _TOGETHER])
+    together = [each for each in ready if each[0].name not in alone]
+    groups = [together[at : at + _TOGETHER] for at in range(0, len(together), _TOGETHER)]
+    for group in (*groups, *([each] for each in ready if each[0].name in alone)):
+        failures |= _failures(group)
     return failures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,23 @@ settings.load_profile("edgekit")
 _USER = dict(os.environ)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes begin first, lest one worker is at them when the others have nothing left to do."""
+    sizes = Counter(item.path for item in items)
+
+    def order(item: pytest.Item) -> tuple[bool, int]:
+        is_long = "acceptance" in item.path.parts or item.get_closest_marker("long") is not None
+        return not is_long, -sizes[item.path]
+
+    items.sort(key=order)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_store(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or fills the user's store."""
-    os.environ["EDGEKIT_CACHE"] = str(tmp_path_factory.mktemp("store"))
+    """No test reads or fills the user's store; the workers of a run share one."""
+    home = tmp_path_factory.getbasetemp()
+    os.environ["EDGEKIT_CACHE"] = str((home.parent if "PYTEST_XDIST_WORKER" in os.environ else home) / "store")
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,8 @@ def _is_one_clear_error(said: str, words: Sequence[str]) -> None:
 
 
 def _nothing_half_made() -> bool:
-    pending = Path(os.environ["EDGEKIT_CACHE"], "tmp")
-    return not any(Path(tempfile.gettempdir()).iterdir()) and not (pending.exists() and any(pending.iterdir()))
+    pending = Path(os.environ["EDGEKIT_CACHE"], "tmp").glob(f"{os.getpid()}-*")
+    return not any(Path(tempfile.gettempdir()).iterdir()) and not any(pending)
 
 
 def _network(

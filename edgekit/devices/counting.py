@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.core.process import Limits
+from edgekit.core.scratch import scratch
 from edgekit.devices.answer import parse_error
 from edgekit.devices.base import BenchRequest
 from edgekit.devices.local import LocalDevice
@@ -33,8 +33,7 @@ def count_instructions(
         limits: as `Device.bench` takes them.
     """
     bare = replace(request, inputs=None, outputs=None, golden=None, golden_outputs=None, timing=False, mark=_RUNS)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         _lay_out(folder, sysroot, environment)
         error = parse_error(_CountingCpu(sysroot, environment, folder).bench(bare, blame=blame, limits=limits), blame)
         if error:

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
-import tensorflow as tf
 
 from edgekit.core.scopes import legal_name
 from edgekit.core.types import Layout, TensorSpec, permutation
 from edgekit.ir import Model
+from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid
 from edgekit.lowering.naming import scope_names
 from edgekit.lowering.node import Node

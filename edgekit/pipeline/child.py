@@ -7,6 +7,7 @@ becomes an error about what it was doing.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import errno
@@ -22,13 +23,17 @@ from typing import Any
 
 from edgekit.core import events
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict, from_system
+from edgekit.core.lazily import import_lazily
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
+from edgekit.core.scratch import scratch
 from edgekit.core.types import to_json
 
 __all__ = ["call", "in_process"]
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 _ROOM = 8 << 20
+# onnx_ir reckons with symbolic dimensions by SymPy, a third of what a small child's imports take.
+_HARDLY_USED = ("sympy", "onnx_ir._symbolic_shapes")
 _EVENT_PREFIX = "\x1eedgekit "
 _in_process: contextvars.ContextVar[bool] = contextvars.ContextVar("edgekit_in_process", default=False)
 
@@ -55,15 +60,18 @@ def call(
     if _in_process.get():
         return to_json(_run(function, to_json(arguments)))
     limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
+    with scratch() as folder:
+        job, answer, temporary = folder / "job.json", folder / "answer.json", folder / "tmp"
+        temporary.mkdir()
         request = {"function": function, "arguments": to_json(arguments), "what": what, "blame": blame}
+        request["temporary"] = tempfile.gettempdir()
         job.write_text(json.dumps(request))
         finished = run_limited(
             # -P: a file in the user's folder never stands in for a module of ours.
             [sys.executable, "-P", "-m", "edgekit.pipeline.child", str(job), str(answer)],
             limits=limits,
-            env=repeatable_environment(threads),
+            # What it leaves behind when it is killed goes with the folder.
+            env={**repeatable_environment(threads), "TMPDIR": str(temporary)},
             on_line=_relay,
         )
         if finished.returncode == os.EX_IOERR:
@@ -114,6 +122,15 @@ def _main(job: Path, answer: Path) -> None:
     partial.rename(answer)
 
 
+def _leave() -> None:
+    """End as Python does, but don't take the libraries apart first, with which TensorFlow is busy for a second."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(os.EX_OK)
+
+
 def _answer(request: Mapping[str, Any]) -> str:
     try:
         with events.listening(_send):
@@ -143,7 +160,7 @@ def _unforeseen(error: Exception, request: Mapping[str, Any]) -> EdgekitError:
     """A defect of ours, unless the disk is full, of which native code says anything but that."""
     traceback.print_exc()
     arguments = request["arguments"]
-    for place in (tempfile.gettempdir(), arguments.get("out"), arguments.get("request", {}).get("workdir")):
+    for place in (request["temporary"], arguments.get("out"), arguments.get("request", {}).get("workdir")):
         if place and (refusal := _refusal(place)):
             return from_system(refusal)
     return DefectError(
@@ -164,4 +181,6 @@ def _refusal(folder: str) -> OSError | None:
 
 
 if __name__ == "__main__":
+    import_lazily(*_HARDLY_USED)
     _main(Path(sys.argv[1]), Path(sys.argv[2]))
+    _leave()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import numpy as np
 from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
 from edgekit.core.recipe import GateSection, Recipe
+from edgekit.core.scratch import scratch
 from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, States, TensorSpec, from_json
 from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
@@ -127,9 +127,9 @@ def examining(
         artifact, source = stored_artifact(folder, manifest), _source(manifest)
     backend = load_backend(name)
     expected = load_arrays(folder / GOLDEN_NAME)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+    with scratch() as root:
         # A store of its own: what is validated is run, not remembered.
-        store = Store(Path(scratch))
+        store = Store(root)
         judged = None
         if data is not None:
             section = recipe.data.model_copy(update={"data": None, "train": None, "eval": data, "none": False})
@@ -141,7 +141,7 @@ def examining(
             source=source,
             backend=backend,
             recipe=recipe,
-            golden=_golden_samples(Path(scratch), expected, artifact, source),
+            golden=_golden_samples(root, expected, artifact, source),
             expected=rearranged(_keyed(expected, "output:"), artifact.outputs, source.outputs),
             data=judged,
             reference=_reference(store, source, judged, recipe, model) if judged and model else None,
@@ -311,9 +311,9 @@ def _reference(store: Store, source: SourceModel, data: Data, recipe: Recipe, mo
     return load_arrays(run_reference(store, original, samples, "run the original model"))
 
 
-def _golden_samples(scratch: Path, golden: Arrays, artifact: Artifact, source: SourceModel) -> Samples:
+def _golden_samples(folder: Path, golden: Arrays, artifact: Artifact, source: SourceModel) -> Samples:
     """The golden inputs under the Model's names and in its layouts."""
-    path = scratch / "golden-inputs.npz"
+    path = folder / "golden-inputs.npz"
     np.savez(path, **rearranged(_keyed(golden, "input:"), artifact.inputs, source.inputs))  # type: ignore[arg-type]
     return Samples(path, "golden")
 

@@ -29,9 +29,9 @@ def start(*arguments: object, store: Path, **options: Any) -> subprocess.Popen[s
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that all builds of these tests share."""
-    return tmp_path_factory.mktemp("acceptance-store")
+def store() -> Path:
+    """The store that all builds of the tests share."""
+    return Path(os.environ["EDGEKIT_CACHE"])
 
 
 @pytest.fixture(scope="session")

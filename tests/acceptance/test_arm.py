@@ -67,7 +67,12 @@ def _artifacts(build: Build, model: str | Path, precision: str, out: Path, *data
 
 
 def _classes(model: Path, samples: Path, *devices: str) -> list[np.ndarray]:
-    """The class that each device gives each sample; two devices work at a time."""
+    """The class that each device gives each sample."""
+    return [scores.argmax(axis=1) for scores in _scores(model, samples, *devices)]
+
+
+def _scores(model: Path, samples: Path, *devices: str) -> list[np.ndarray]:
+    """The scores that each device gives each sample; two devices work at a time."""
 
     def run(uri: str) -> np.ndarray:
         out = model.with_name(f"{open_device(uri).uri.translate(str.maketrans('/:?', '---'))}.npz")
@@ -77,7 +82,7 @@ def _classes(model: Path, samples: Path, *devices: str) -> list[np.ndarray]:
         assert measurement.kind is (EvidenceKind.MEASURED if uri == "local" else EvidenceKind.EMULATED)
         (scores,) = np.load(out).values()
         assert scores.shape == (len(np.load(samples)["x"]), 10)
-        return np.asarray(scores.argmax(axis=1))
+        return np.asarray(scores)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(run, devices))
@@ -94,10 +99,9 @@ def test_at_most_one_digit_is_read_otherwise_than_here(digits, precision, device
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_at_most_two_photos_of_a_thousand_are_seen_otherwise_than_here(resnet, precision):
+def test_at_most_two_photos_of_a_thousand_are_seen_otherwise_in_int8_than_here(resnet):
     make, samples = resnet
-    for artifact in make(precision):
+    for artifact in make("int8"):
         here, *there = _classes(artifact, samples, "local", *_BOTH)
         assert len(here) == 1000
         assert [int((classes != here).sum()) <= 2 for classes in there] == [True] * len(_BOTH)
@@ -113,11 +117,13 @@ def test_the_old_runtime_sees_int8_photos_on_armv7_as_on_aarch64(resnet):
 
 
 @pytest.mark.acceptance
-def test_armv7_sees_photos_in_float_as_this_machine_does(resnet):
-    """A tenth of the photos, none of which may differ: they take 16 s of CPU, 1,000 would take 160."""
+def test_every_photo_gets_the_scores_in_float_that_it_gets_here(resnet):
+    """Scores that are the same say of a few photos what classes say of a thousand, in five minutes less of CPU."""
     make, samples = resnet
     some = samples.with_name("some.npz")
-    np.savez(some, x=np.load(samples)["x"][:100])
+    np.savez(some, x=np.load(samples)["x"][:150])
     for artifact in make("fp32"):
-        here, there = _classes(artifact, some, "local", _ARMV7)
-        assert (here == there).all()
+        here, *there = _scores(artifact, some, "local", *_BOTH, _ARMV7)
+        for scores in there:
+            np.testing.assert_allclose(scores, here, rtol=0, atol=1e-4)
+            assert (scores.argmax(axis=1) == here.argmax(axis=1)).all()

@@ -256,6 +256,16 @@ def test_asking_needs_no_tensorflow() -> None:
     assert answer.strip() == "['Det'] False"
 
 
+def test_lowering_needs_no_keras_and_leaves_it_to_whoever_does() -> None:
+    program = (
+        "import sys; from edgekit.lowering import lazy_tf as tf; tf.constant(1);"
+        "print('keras' in sys.modules, tf.keras.optimizers.SGD.__name__);"
+        "from tensorflow.keras import layers; print(layers.Dense.__name__)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert answer.split() == ["False", "SGD", "Dense"]
+
+
 def test_an_op_type_has_one_lowering(model_of: Build) -> None:
     assert not unsupported(model_of([make_node("Relu", ["x"], ["y"])], IMAGE))  # the table is there now
     with pytest.raises(ValueError, match="Relu has a lowering already"):

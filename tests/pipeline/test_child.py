@@ -18,7 +18,7 @@ from edgekit.core.process import Limits
 from edgekit.pipeline.child import call, in_process
 
 _STAGE = """
-import os, signal, sys, time
+import atexit, os, signal, sys, tempfile, time
 from pathlib import Path
 from edgekit.core import errors, events
 
@@ -26,6 +26,7 @@ def double(value, where): return {"value": 2 * value, "where": where, "path": Pa
 def refuse(error): raise getattr(errors, error)("the cause", blame="your data", remedy="Run: edgekit fix")
 def stumble(): return {}["missing"]
 def whoami(): return os.getpid()
+def leave_a_note(path): atexit.register(Path(path).write_text, "the end")
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
 def leave(): os._exit(7)
 def quit_early(): sys.exit('enough')
@@ -37,9 +38,16 @@ def report():
     os.write(1, b"\\xff more chatter\\n")
     events.warn("mind the gap")
 def environment(): return {"hash": os.environ["PYTHONHASHSEED"], "threads": os.environ["OMP_NUM_THREADS"]}
+def reckon():
+    import onnx_ir
+    unused = "sympy.core" not in sys.modules
+    return unused, (onnx_ir.SymbolicDim("n") + 1).value
 def wait(pid_file):
     Path(pid_file).write_text(str(os.getpid()))
     time.sleep(60)
+def litter():
+    Path(tempfile.mkdtemp(), "half").write_text("made")
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -47,7 +55,18 @@ def wait(pid_file):
 def _stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that the child can import."""
     (tmp_path / "the_stage.py").write_text(_STAGE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *([found] if found else [])]))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
 
 
 def _call(name: str, limits: Limits | None = None, threads: int = 1, **arguments):
@@ -57,6 +76,15 @@ def _call(name: str, limits: Limits | None = None, threads: int = 1, **arguments
 
 def test_arguments_and_answer_cross_as_json(tmp_path: Path) -> None:
     assert _call("double", value=21, where=tmp_path) == {"value": 42, "where": str(tmp_path), "path": "a/b"}
+
+
+def test_what_is_to_be_done_at_the_end_is_done(tmp_path: Path) -> None:
+    _call("leave_a_note", path=tmp_path / "note")
+    assert (tmp_path / "note").read_text() == "the end"
+
+
+def test_symbolic_dimensions_cost_no_import_until_something_is_reckoned_with_them() -> None:
+    assert _call("reckon") == [True, "n + 1"]
 
 
 @pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"EdgekitError", "from_dict", "from_system"}))
@@ -125,8 +153,10 @@ def test_threads_and_hashing_are_fixed() -> None:
     assert _call("environment", threads=3) == {"hash": "0", "threads": "3"}
 
 
-def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
-    """Even one that is killed: a build that is stopped by force leaves no converter behind."""
+def test_a_killed_parent_takes_its_child_along_and_the_next_one_removes_its_folder(
+    tmp_path: Path, temporary: Path
+) -> None:
+    """A build that is stopped by force leaves no converter behind, and no files for long."""
     pid_file = tmp_path / "pid"
     program = (
         "from edgekit.pipeline.child import call; "
@@ -136,10 +166,18 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     try:
         assert _until(lambda: pid_file.exists() and pid_file.read_text() != "", 30)
         child = int(pid_file.read_text())
+        (folder,) = temporary.iterdir()
+        long_ago = time.time() - 3600
+        os.utime(folder, (long_ago, long_ago))
+        _call("environment")
+        assert list(temporary.iterdir()) == [folder], "its maker lives"
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     assert _until(lambda: not _runs(child), 5)
+    assert (folder / "job.json").exists()
+    _call("environment")
+    assert list(temporary.iterdir()) == []
 
 
 def _until(condition, seconds: float) -> bool:
@@ -155,12 +193,10 @@ def _runs(pid: int) -> bool:
     return False
 
 
-def test_it_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    (tmp_path / "tmp").mkdir()
-    _call("environment")
-    assert list((tmp_path / "tmp").iterdir()) == []
+def test_it_leaves_no_files_even_when_it_is_killed(temporary: Path) -> None:
+    with pytest.raises(InvalidInputError, match="SIGKILL"):
+        _call("litter")
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_is_in_a_child_already_starts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

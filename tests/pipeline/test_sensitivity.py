@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekit.core.errors import InvalidInputError
 from edgekit.core.events import Event, listening
 from edgekit.core.recipe import ModelSection
 from edgekit.core.resources import resource
-from edgekit.core.types import to_json
 from edgekit.pipeline import child
-from edgekit.pipeline.sensitivity import measure_sensitivity, sensitivity, sensitivity_of
+from edgekit.pipeline.sensitivity import sensitivity, sensitivity_of
 from edgekit.pipeline.stages import SourceModel, fuse, import_source
 from edgekit.pipeline.store import Store, default_store
 
@@ -52,35 +54,46 @@ def test_it_is_found_out_once_and_told_the_worst_first(model, samples, tmp_path)
     assert {(cost.agreement, cost.drop) for cost in costs} == {(100.0, 0.0)}
 
 
-def test_one_that_was_killed_goes_on_with_the_layer_where_it_was(model, samples, tmp_path, monkeypatch):
+def test_killed_half_way_it_goes_on_with_the_layer_where_it_was(model, samples, tmp_path, monkeypatch):
     images, labels = samples
-    asked: list[dict[str, Any]] = []
-
-    def call(function: str, arguments: dict[str, Any], **_: Any) -> Any:
-        """As `child.call`, in this process; the first time it ends after three layers."""
-        asked.append(arguments)
-        arguments = to_json(arguments)
-
-        def hear(event: Event) -> None:
-            if len(asked) == 1 and event.text == "residual":
-                raise KeyboardInterrupt
-
-        with listening(hear):
-            return to_json(measure_sensitivity(**arguments))
-
-    monkeypatch.setattr(child, "call", call)
     arguments: Any = {"calibration": images, "samples": images, "targets": labels}
-    with pytest.raises(KeyboardInterrupt):
-        sensitivity_of(Store(tmp_path), model, **arguments)
-    workdir = Path(asked[0]["workdir"])
+    undisturbed = sensitivity_of(default_store(), model, **arguments).layers
+    store, workdirs, begin = Store(tmp_path), list[Path](), child.call
+
+    def call(function: str, given: dict[str, Any], **options: Any) -> Any:
+        """A pipe where the fourth layer is written: the child waits there for a reader."""
+        workdirs.append(Path(given["workdir"]))
+        os.mkfifo(workdirs[0] / "3.partial")
+        return begin(function, given, **options)
+
+    def kill(event: Event) -> None:
+        if event.text == undisturbed[2].layer:
+            os.kill(_child(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(child, "call", call)
+        with listening(kill), pytest.raises(InvalidInputError, match="SIGKILL"):
+            sensitivity_of(store, model, **arguments)
+    (workdir,) = workdirs
+    (workdir / "3.partial").unlink()
+    (workdir / "3.partial").write_text('{"layer": "half')
     kept = sorted(workdir.glob("*.json"))
-    assert [json.loads(file.read_text())["layer"] for file in kept] == ["image", "stem", "residual"]
-    changed = json.loads(kept[1].read_text()) | {"sqnr_db": 1.0}
-    kept[1].write_text(json.dumps(changed))
-    found = sensitivity_of(Store(tmp_path), model, **arguments)
-    assert found.layers[1].sqnr_db == 1.0  # what was known is not found out again
-    assert len(found.layers) == len(found.ranges) > 5
+    assert [json.loads(file.read_text())["layer"] for file in kept] == [cost.layer for cost in undisturbed[:3]]
+    for file in kept:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"sqnr_db": 1.0}))
+    found = sensitivity_of(store, model, **arguments).layers
+    assert [cost.sqnr_db for cost in found[:3]] == [1.0] * 3, "what was known is not found out again"
+    assert found[3:] == undisturbed[3:] != ()
     assert not workdir.exists()
+
+
+def _child() -> int:
+    """The process id of the stage at work."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            if b"edgekit.pipeline.child" in Path("/proc", pid, "cmdline").read_bytes():
+                return int(pid)
+    raise AssertionError("no stage is at work")
 
 
 def test_a_layer_that_is_asked_for_alone_costs_what_it_did(model, samples, tmp_path):

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import tensorflow as tf
 
 from edgekit.core.types import Integers, Precision, QuantPlan
 from edgekit.ir.model import Model
+from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid
 from edgekit.passes.quantize.insert import channel_axis
 from edgekit.passes.quantize.placement import Placement, place

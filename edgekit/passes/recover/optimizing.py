@@ -16,7 +16,7 @@ _LAST = 0.01  # of the highest rate, where a cosine ends
 
 def make_optimizer(settings: RecoverSettings, variables: Sequence[Any], undecayed: Sequence[Any]) -> Any:
     """The optimizer, built for `variables`; those in `undecayed` are left out of AdamW's weight decay."""
-    import tensorflow as tf
+    from edgekit.lowering import lazy_tf as tf
 
     keras = tf.keras.optimizers
     common = {"learning_rate": 0.0, "global_clipnorm": settings.clip}

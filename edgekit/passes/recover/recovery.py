@@ -18,7 +18,7 @@ __all__ = ["recover_model", "repeatable"]
 
 def repeatable() -> None:
     """Make TensorFlow give the same bits for the same seed and thread count; for the whole process, before its use."""
-    import tensorflow as tf
+    from edgekit.lowering import lazy_tf as tf
 
     tf.config.experimental.enable_op_determinism()
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from edgekit.core.types import Layout, permutation
 from edgekit.ir.model import Model
+from edgekit.lowering import lazy_tf as tf
 from edgekit.lowering.layout import Laid
 from edgekit.lowering.module import LoweredModule
 from edgekit.passes.quantize.ranges import Range

@@ -25,6 +25,8 @@ from edgekit.passes.recover.settings import LearningCurve
 from tests.passes.recover import recovery_process
 from tests.passes.recover.conftest import Digits
 
+pytestmark = pytest.mark.long
+
 _KILLS, _INSIDE = 10, 2
 _PIPE = 4096
 _PATIENCE_MS = 300_000

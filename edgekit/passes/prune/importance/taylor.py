@@ -51,8 +51,7 @@ def taylor(model: Model, dependencies: Dependencies, evidence: Evidence) -> Scor
 
 def _gradients(model: Model, names: list[str], evidence: Evidence) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
     """Of the loss with respect to each constant of `names`, batch by batch."""
-    import tensorflow as tf
-
+    from edgekit.lowering import lazy_tf as tf
     from edgekit.lowering.module import LoweredModule
 
     module = LoweredModule(model)
@@ -81,7 +80,7 @@ def _gradients(model: Model, names: list[str], evidence: Evidence) -> Iterator[M
 
 def _loss(output: Any, targets: np.ndarray[Any, Any] | None, rows: slice, *, is_probability: bool) -> Any:
     """The loss of one output; see `taylor`."""
-    import tensorflow as tf
+    from edgekit.lowering import lazy_tf as tf
 
     labels = targets[rows] if targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu" else None
     if len(output.shape) != 2 or output.shape[1] == 1:
