@@ -617,7 +617,8 @@ class Session:
 
         Bytes of constants by type ("storage"), of weights alone ("weights"), executed ops by precision ("compute"), and
         how many of these each delegate ran ("delegates"). Convolutions and matrix products one by one, each with the
-        names of the layers in it ("products"), and the stretches of float between two integer ops ("islands").
+        names of the layers in it and, where it is known, how its weights are stored ("products"), and the stretches of
+        float between two integer ops ("islands").
         """
         raise NotImplementedError
 
@@ -743,18 +744,21 @@ class TFLiteSession(Session):
             delegated.update({op["index"]: name or "" for op in inside(delegate, ops)})
         made = {int(index) for op in ops for index in op["outputs"]}
         constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
+        kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
+        weighted = {op["index"]: tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
+        weights = constants & set(weighted.values())
         compute, steps = Tally(), []
         for op in ops:
             precision = tflite_precision(op, constants, tensors)
             given, read = ([int(i) for i in op[key] if i >= 0 and i not in constants] for key in ("outputs", "inputs"))
-            layers = tensors[given[0]]["name"].split(";") if given and op["op_name"] in TFLITE_WEIGHTED else None
-            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers)
+            layers = tensors[given[0]]["name"].split(";") if given and op["index"] in weighted else None
+            own = weighted.get(op["index"])
+            stored = kinds[own] if own is not None and own in weights else ""
+            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers, stored=stored)
             steps.append(Step(read, given))
-        kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
-        weights = {tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
         return {
             "storage": tflite_bytes(tensors[index] for index in constants),
-            "weights": tflite_bytes(tensors[index] for index in constants & weights),
+            "weights": tflite_bytes(tensors[index] for index in weights),
             "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
@@ -1035,7 +1039,8 @@ class OpenVINOSession(Session):
         """Constants of the file; executed layers with the precision that the CPU plugin chose for them."""
         ops = self._model.get_ordered_ops()
         constants = [op for op in ops if op.get_type_name() == "Constant"]
-        weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        stored = {op.get_friendly_name(): weight for op in ops for weight in openvino_weights(op)}
+        weight_names = {weight.get_name() for weight in stored.values()}
         products = [op.get_friendly_name() for op in ops if op.get_type_name() == "MatMul"]
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         # "GPU" is carried out by "GPU.0".
@@ -1057,7 +1062,14 @@ class OpenVINOSession(Session):
             layers = names.split(",")
             if kind not in ("Const", "Input", "Output"):
                 product = layers if kind in OPENVINO_PRODUCTS else None
-                compute.add(kind, openvino_precision(precision, kernel), delegate=delegate, layers=product)
+                own = [openvino_type(stored[name]) for name in layers if name in stored]
+                compute.add(
+                    kind,
+                    openvino_precision(precision, kernel),
+                    delegate=delegate,
+                    layers=product,
+                    stored=own[0] if own else "",
+                )
             # A constant may as well be added, like a position embedding: only products have weights.
             if kind == "Subgraph" and any(begins_with(name, products) for name in layers):
                 for product_precision in openvino_products(op, hint):
@@ -1156,9 +1168,14 @@ def openvino_bytes(constants: Iterable[Any]) -> dict[str, int]:
     """Bytes of constants by element type."""
     total: dict[str, int] = {}
     for op in constants:
-        kind = op.get_output_element_type(0).to_dtype()
-        add_bytes(total, np.dtype(kind).name, op.get_output_shape(0), kind)
+        kind = openvino_type(op)
+        add_bytes(total, kind, op.get_output_shape(0), kind)
     return total
+
+
+def openvino_type(constant: Any) -> str:
+    """The element type of a constant."""
+    return str(np.dtype(constant.get_output_element_type(0).to_dtype()).name)
 
 
 def static_shape(shape: Any) -> list[int]:
@@ -1626,10 +1643,18 @@ class Tally:
         self._delegates: dict[str, int] = {}
         self._products: list[dict[str, Any]] = []
 
-    def add(self, op: str, precision: str, *, delegate: str | None = None, layers: Sequence[str] | None = None) -> None:
-        """One more op; `layers` are the names in it, where it is a convolution or a matrix product."""
+    def add(
+        self,
+        op: str,
+        precision: str,
+        *,
+        delegate: str | None = None,
+        layers: Sequence[str] | None = None,
+        stored: str = "",
+    ) -> None:
+        """One more op; of a convolution or a matrix product, the `layers` in it and how its weights are `stored`."""
         if layers is not None:
-            self._products.append({"layers": list(layers), "op": op, "precision": precision})
+            self._products.append({"layers": list(layers), "op": op, "precision": precision, "stored": stored})
         count = self._counts.setdefault((op, precision), [0, 0])
         count[0] += 1
         if delegate:

@@ -1,7 +1,8 @@
 """Holds a runtime's own account against the promised precisions, layer by layer.
 
-Storage goes by the weights of convolutions and matrix products, compute by these kernels themselves, one by one. A
-kernel is known by the names of the layers in it; one that bears none of a layer in the plan owes the plan's default.
+Storage goes by the weights of convolutions and matrix products, all of them and, where the account says whose they are,
+one by one; compute by these kernels themselves. A kernel is known by the names of the layers in it; one that bears none
+of a layer in the plan owes the plan's default.
 """
 
 from __future__ import annotations
@@ -58,8 +59,10 @@ def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, 
         kernels = list(group)
         owed = [layers[name] for name in _owners(kernels[0], layers)] or [plan.default]
         for kernel in _unpaid(kernels, [_COMPUTED[precision] for precision in owed]):
-            name = next(iter(_owners(kernel, layers)), kernel.layers[0] if kernel.layers else kernel.op)
-            wrong.setdefault(f"ran in {kernel.precision}", []).append(name)
+            wrong.setdefault(f"ran in {kernel.precision}", []).append(_name(kernel, layers))
+        stored = {_STORED[precision] for precision in owed}
+        for kernel in (each for each in kernels if each.stored and each.stored not in stored):
+            wrong.setdefault(f"is stored as {kernel.stored}", []).append(_name(kernel, layers))
     told = [f"{_listed(names)} {ran}" for ran, names in wrong.items()]
     if plan.default is Precision.INT8 and not _any_integer(account):
         told.append("nothing ran in int8")
@@ -84,6 +87,10 @@ def _owners(kernel: Product, layers: Mapping[str, Precision]) -> list[str]:
         if (owner := next((name for name in names if name in layers), None)) is not None:
             found.append(owner)
     return list(dict.fromkeys(found))
+
+
+def _name(kernel: Product, layers: Mapping[str, Precision]) -> str:
+    return next(iter(_owners(kernel, layers)), kernel.layers[0] if kernel.layers else kernel.op)
 
 
 def _any_integer(account: Account) -> bool:

@@ -118,6 +118,7 @@ def test_layers_that_only_float_can_mend_are_lifted_and_no_others(planted, tmp_p
     assert (choice["precision"], {name.partition("/")[0] for name, _ in choice["layers"]}) == ("mixed", lifted)
     manifest = json.loads((folder / target.target / "manifest.json").read_text())
     assert dict(choice["layers"]).items() <= dict(manifest["plan"]["layers"]).items()
+    assert set(dict(choice["layers"]).values()) == {"fp32" if backend == "onnxruntime" else "fp16"}
     print_build(report)
     assert "mixed" in capsys.readouterr().out
 
