@@ -47,7 +47,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         else:
             model = _float_model(request, source)
             if plan.default is Precision.INT8:
-                model = quantize(model, request)
+                model = quantize(model, request, {str(node.name) for node in source.graph})
         plan = promised(plan, source, _float_products(model, source))
         options = (*_FLOAT32, *(_PLAIN_KERNELS if _scales_products(model) else ()))
         path = request.workdir / "model.xml"
