@@ -665,6 +665,7 @@ def undisturbed(values: Sequence[float]) -> float:
 
 PLAIN = ("none", "CPU", "CPUExecutionProvider")  # what runs where there is no delegate
 
+TFLITE_INT4 = 17  # of its TensorType
 TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
@@ -747,18 +748,20 @@ class TFLiteSession(Session):
         kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
         weighted = {op["index"]: tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
         weights = constants & set(weighted.values())
+        with open(self._path, "rb") as file:
+            narrow = tflite_int4(file.read())
         compute, steps = Tally(), []
         for op in ops:
             precision = tflite_precision(op, constants, tensors)
             given, read = ([int(i) for i in op[key] if i >= 0 and i not in constants] for key in ("outputs", "inputs"))
             layers = tensors[given[0]]["name"].split(";") if given and op["index"] in weighted else None
             own = weighted.get(op["index"])
-            stored = kinds[own] if own is not None and own in weights else ""
+            stored = "" if own not in weights else "int4" if own in narrow else kinds[own]
             compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers, stored=stored)
             steps.append(Step(read, given))
         return {
-            "storage": tflite_bytes(tensors[index] for index in constants),
-            "weights": tflite_bytes(tensors[index] for index in weights),
+            "storage": tflite_bytes(tensors, constants, narrow),
+            "weights": tflite_bytes(tensors, weights, narrow),
             "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
@@ -798,12 +801,40 @@ def tflite_weights(op: dict[str, Any], ops: Sequence[dict[str, Any]]) -> int:
     return index
 
 
-def tflite_bytes(tensors: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Bytes of tensors by element type."""
+def tflite_bytes(tensors: dict[int, dict[str, Any]], indices: Iterable[int], narrow: Collection[int]) -> dict[str, int]:
+    """Bytes of tensors by element type; those in `narrow` are int4, two in a byte."""
     total: dict[str, int] = {}
-    for tensor in tensors:
+    for tensor in (tensors[index] for index in indices if index not in narrow):
         add_bytes(total, np.dtype(tensor["dtype"]).name, tensor["shape"], tensor["dtype"])
-    return total
+    halves = [int(np.prod(tensors[index]["shape"], dtype=np.int64)) for index in indices if index in narrow]
+    return {**total, "int4": sum((count + 1) // 2 for count in halves)} if halves else total
+
+
+def tflite_int4(content: bytes) -> set[int]:
+    """The tensors of a .tflite file that hold int4, which an interpreter calls int8.
+
+    See flatbuffers.dev/internals for the format, and TensorFlow Lite's schema.fbs for the numbers of the fields.
+    """
+
+    def whole(at: int, size: int = 4) -> int:
+        return int.from_bytes(content[at : at + size], "little")
+
+    def field(table: int, number: int) -> int | None:
+        vtable = table - int.from_bytes(content[table : table + 4], "little", signed=True)
+        offset = whole(vtable + 4 + 2 * number, 2) if 4 + 2 * number < whole(vtable, 2) else 0
+        return table + offset if offset else None
+
+    def tables(table: int, number: int) -> list[int]:
+        at = field(table, number)
+        if at is None:
+            return []
+        start = at + whole(at)
+        places = range(start + 4, start + 4 + 4 * whole(start), 4)
+        return [place + whole(place) for place in places]
+
+    subgraphs = tables(whole(0), 2)
+    kinds = [field(tensor, 1) for tensor in tables(subgraphs[0], 0)] if subgraphs else []
+    return {index for index, at in enumerate(kinds) if at is not None and content[at] == TFLITE_INT4}
 
 
 def tflite_precision(op: dict[str, Any], constants: set[int], tensors: dict[int, dict[str, Any]]) -> str:

@@ -16,8 +16,12 @@ from edgekit.core.types import Account, Precision, PrecisionProof, Product, Quan
 __all__ = ["prove"]
 
 _INTEGER8 = frozenset({"int8", "uint8"})
-# How an account calls the weights of each precision; fp16 is a way to store, and computes in float32 on CPUs.
-_STORED = {Precision.INT8: "int8", Precision.FP16: "float16", Precision.FP32: "float32"}
+# How an account calls the weights of each precision; int4 and fp16 are ways to store, and compute in int8 and float32.
+_STORED = {
+    Precision.INT8: frozenset({"int8", "int4"}),
+    Precision.FP16: frozenset({"float16"}),
+    Precision.FP32: frozenset({"float32"}),
+}
 _COMPUTED = {Precision.INT8: "int8", Precision.FP16: "float32", Precision.FP32: "float32"}
 # Names that a message lists.
 _MOST_NAMES = 5
@@ -48,9 +52,10 @@ def prove(plan: QuantPlan, account: Account, called: Callable[[str], str] = str)
 def _storage_violations(plan: QuantPlan, account: Account) -> list[str]:
     stored = {kind: size for kind, size in account.weights if size}
     wanted = _STORED[plan.default]
-    allowed = {wanted, *(_STORED[precision] for _, precision in plan.layers)}
+    allowed = wanted.union(*(_STORED[precision] for _, precision in plan.layers))
     wrong = [f"{size} bytes of weights are stored as {kind}" for kind, size in stored.items() if kind not in allowed]
-    return [*wrong, f"no weights are stored as {wanted}"] if stored and wanted not in stored else wrong
+    absent = stored and wanted.isdisjoint(stored)
+    return [*wrong, f"no weights are stored as {' or '.join(sorted(wanted, reverse=True))}"] if absent else wrong
 
 
 def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, Precision]) -> list[str]:
@@ -60,7 +65,7 @@ def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, 
         owed = [layers[name] for name in _owners(kernels[0], layers)] or [plan.default]
         for kernel in _unpaid(kernels, [_COMPUTED[precision] for precision in owed]):
             wrong.setdefault(f"ran in {kernel.precision}", []).append(_name(kernel, layers))
-        stored = {_STORED[precision] for precision in owed}
+        stored = frozenset[str]().union(*(_STORED[precision] for precision in owed))
         for kernel in (each for each in kernels if each.stored and each.stored not in stored):
             wrong.setdefault(f"is stored as {kernel.stored}", []).append(_name(kernel, layers))
     told = [f"{_listed(names)} {ran}" for ran, names in wrong.items()]
