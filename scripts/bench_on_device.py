@@ -617,7 +617,8 @@ class Session:
 
         Bytes of constants by type ("storage"), of weights alone ("weights"), executed ops by precision ("compute"), and
         how many of these each delegate ran ("delegates"). Convolutions and matrix products one by one, each with the
-        names of the layers in it ("products"), and the stretches of float between two integer ops ("islands").
+        names of the layers in it and, where it is known, how its weights are stored ("products"), and the stretches of
+        float between two integer ops ("islands").
         """
         raise NotImplementedError
 
@@ -664,6 +665,7 @@ def undisturbed(values: Sequence[float]) -> float:
 
 PLAIN = ("none", "CPU", "CPUExecutionProvider")  # what runs where there is no delegate
 
+TFLITE_INT4 = 17  # of its TensorType
 TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
@@ -743,18 +745,23 @@ class TFLiteSession(Session):
             delegated.update({op["index"]: name or "" for op in inside(delegate, ops)})
         made = {int(index) for op in ops for index in op["outputs"]}
         constants = {int(i) for op in ops for i in op["inputs"] if i >= 0} - made - set(self._input_indices)
+        kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
+        weighted = {op["index"]: tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
+        weights = constants & set(weighted.values())
+        with open(self._path, "rb") as file:
+            narrow = tflite_int4(file.read())
         compute, steps = Tally(), []
         for op in ops:
             precision = tflite_precision(op, constants, tensors)
             given, read = ([int(i) for i in op[key] if i >= 0 and i not in constants] for key in ("outputs", "inputs"))
-            layers = tensors[given[0]]["name"].split(";") if given and op["op_name"] in TFLITE_WEIGHTED else None
-            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers)
+            layers = tensors[given[0]]["name"].split(";") if given and op["index"] in weighted else None
+            own = weighted.get(op["index"])
+            stored = "" if own not in weights else "int4" if own in narrow else kinds[own]
+            compute.add(op["op_name"], precision, delegate=delegated.get(op["index"]), layers=layers, stored=stored)
             steps.append(Step(read, given))
-        kinds = {index: np.dtype(detail["dtype"]).name for index, detail in tensors.items()}
-        weights = {tflite_weights(op, ops) for op in ops if op["op_name"] in TFLITE_WEIGHTED}
         return {
-            "storage": tflite_bytes(tensors[index] for index in constants),
-            "weights": tflite_bytes(tensors[index] for index in constants & weights),
+            "storage": tflite_bytes(tensors, constants, narrow),
+            "weights": tflite_bytes(tensors, weights, narrow),
             "islands": count_islands(steps, kinds),
             **compute.as_json(),
         }
@@ -794,12 +801,40 @@ def tflite_weights(op: dict[str, Any], ops: Sequence[dict[str, Any]]) -> int:
     return index
 
 
-def tflite_bytes(tensors: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Bytes of tensors by element type."""
+def tflite_bytes(tensors: dict[int, dict[str, Any]], indices: Iterable[int], narrow: Collection[int]) -> dict[str, int]:
+    """Bytes of tensors by element type; those in `narrow` are int4, two in a byte."""
     total: dict[str, int] = {}
-    for tensor in tensors:
+    for tensor in (tensors[index] for index in indices if index not in narrow):
         add_bytes(total, np.dtype(tensor["dtype"]).name, tensor["shape"], tensor["dtype"])
-    return total
+    halves = [int(np.prod(tensors[index]["shape"], dtype=np.int64)) for index in indices if index in narrow]
+    return {**total, "int4": sum((count + 1) // 2 for count in halves)} if halves else total
+
+
+def tflite_int4(content: bytes) -> set[int]:
+    """The tensors of a .tflite file that hold int4, which an interpreter calls int8.
+
+    See flatbuffers.dev/internals for the format, and TensorFlow Lite's schema.fbs for the numbers of the fields.
+    """
+
+    def whole(at: int, size: int = 4) -> int:
+        return int.from_bytes(content[at : at + size], "little")
+
+    def field(table: int, number: int) -> int | None:
+        vtable = table - int.from_bytes(content[table : table + 4], "little", signed=True)
+        offset = whole(vtable + 4 + 2 * number, 2) if 4 + 2 * number < whole(vtable, 2) else 0
+        return table + offset if offset else None
+
+    def tables(table: int, number: int) -> list[int]:
+        at = field(table, number)
+        if at is None:
+            return []
+        start = at + whole(at)
+        places = range(start + 4, start + 4 + 4 * whole(start), 4)
+        return [place + whole(place) for place in places]
+
+    subgraphs = tables(whole(0), 2)
+    kinds = [field(tensor, 1) for tensor in tables(subgraphs[0], 0)] if subgraphs else []
+    return {index for index, at in enumerate(kinds) if at is not None and content[at] == TFLITE_INT4}
 
 
 def tflite_precision(op: dict[str, Any], constants: set[int], tensors: dict[int, dict[str, Any]]) -> str:
@@ -1035,7 +1070,8 @@ class OpenVINOSession(Session):
         """Constants of the file; executed layers with the precision that the CPU plugin chose for them."""
         ops = self._model.get_ordered_ops()
         constants = [op for op in ops if op.get_type_name() == "Constant"]
-        weight_names = {weight.get_name() for op in ops for weight in openvino_weights(op)}
+        stored = {op.get_friendly_name(): weight for op in ops for weight in openvino_weights(op)}
+        weight_names = {weight.get_name() for weight in stored.values()}
         products = [op.get_friendly_name() for op in ops if op.get_type_name() == "MatMul"]
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         # "GPU" is carried out by "GPU.0".
@@ -1057,7 +1093,14 @@ class OpenVINOSession(Session):
             layers = names.split(",")
             if kind not in ("Const", "Input", "Output"):
                 product = layers if kind in OPENVINO_PRODUCTS else None
-                compute.add(kind, openvino_precision(precision, kernel), delegate=delegate, layers=product)
+                own = [openvino_type(stored[name]) for name in layers if name in stored]
+                compute.add(
+                    kind,
+                    openvino_precision(precision, kernel),
+                    delegate=delegate,
+                    layers=product,
+                    stored=own[0] if own else "",
+                )
             # A constant may as well be added, like a position embedding: only products have weights.
             if kind == "Subgraph" and any(begins_with(name, products) for name in layers):
                 for product_precision in openvino_products(op, hint):
@@ -1156,9 +1199,14 @@ def openvino_bytes(constants: Iterable[Any]) -> dict[str, int]:
     """Bytes of constants by element type."""
     total: dict[str, int] = {}
     for op in constants:
-        kind = op.get_output_element_type(0).to_dtype()
-        add_bytes(total, np.dtype(kind).name, op.get_output_shape(0), kind)
+        kind = openvino_type(op)
+        add_bytes(total, kind, op.get_output_shape(0), kind)
     return total
+
+
+def openvino_type(constant: Any) -> str:
+    """The element type of a constant."""
+    return str(np.dtype(constant.get_output_element_type(0).to_dtype()).name)
 
 
 def static_shape(shape: Any) -> list[int]:
@@ -1626,10 +1674,18 @@ class Tally:
         self._delegates: dict[str, int] = {}
         self._products: list[dict[str, Any]] = []
 
-    def add(self, op: str, precision: str, *, delegate: str | None = None, layers: Sequence[str] | None = None) -> None:
-        """One more op; `layers` are the names in it, where it is a convolution or a matrix product."""
+    def add(
+        self,
+        op: str,
+        precision: str,
+        *,
+        delegate: str | None = None,
+        layers: Sequence[str] | None = None,
+        stored: str = "",
+    ) -> None:
+        """One more op; of a convolution or a matrix product, the `layers` in it and how its weights are `stored`."""
         if layers is not None:
-            self._products.append({"layers": list(layers), "op": op, "precision": precision})
+            self._products.append({"layers": list(layers), "op": op, "precision": precision, "stored": stored})
         count = self._counts.setdefault((op, precision), [0, 0])
         count[0] += 1
         if delegate:

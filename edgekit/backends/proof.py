@@ -1,7 +1,8 @@
 """Holds a runtime's own account against the promised precisions, layer by layer.
 
-Storage goes by the weights of convolutions and matrix products, compute by these kernels themselves, one by one. A
-kernel is known by the names of the layers in it; one that bears none of a layer in the plan owes the plan's default.
+Storage goes by the weights of convolutions and matrix products, all of them and, where the account says whose they are,
+one by one; compute by these kernels themselves. A kernel is known by the names of the layers in it; one that bears none
+of a layer in the plan owes the plan's default.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from edgekit.core.types import Account, Precision, PrecisionProof, Product, Quan
 __all__ = ["prove"]
 
 _INTEGER8 = frozenset({"int8", "uint8"})
-# How an account calls the weights of each precision; fp16 is a way to store, and computes in float32 on CPUs.
-_STORED = {Precision.INT8: "int8", Precision.FP16: "float16", Precision.FP32: "float32"}
+# How an account calls the weights of each precision; int4 and fp16 are ways to store, and compute in int8 and float32.
+_STORED = {
+    Precision.INT8: frozenset({"int8", "int4"}),
+    Precision.FP16: frozenset({"float16"}),
+    Precision.FP32: frozenset({"float32"}),
+}
 _COMPUTED = {Precision.INT8: "int8", Precision.FP16: "float32", Precision.FP32: "float32"}
 # Names that a message lists.
 _MOST_NAMES = 5
@@ -47,9 +52,10 @@ def prove(plan: QuantPlan, account: Account, called: Callable[[str], str] = str)
 def _storage_violations(plan: QuantPlan, account: Account) -> list[str]:
     stored = {kind: size for kind, size in account.weights if size}
     wanted = _STORED[plan.default]
-    allowed = {wanted, *(_STORED[precision] for _, precision in plan.layers)}
+    allowed = wanted.union(*(_STORED[precision] for _, precision in plan.layers))
     wrong = [f"{size} bytes of weights are stored as {kind}" for kind, size in stored.items() if kind not in allowed]
-    return [*wrong, f"no weights are stored as {wanted}"] if stored and wanted not in stored else wrong
+    absent = stored and wanted.isdisjoint(stored)
+    return [*wrong, f"no weights are stored as {' or '.join(sorted(wanted, reverse=True))}"] if absent else wrong
 
 
 def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, Precision]) -> list[str]:
@@ -58,8 +64,10 @@ def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, 
         kernels = list(group)
         owed = [layers[name] for name in _owners(kernels[0], layers)] or [plan.default]
         for kernel in _unpaid(kernels, [_COMPUTED[precision] for precision in owed]):
-            name = next(iter(_owners(kernel, layers)), kernel.layers[0] if kernel.layers else kernel.op)
-            wrong.setdefault(f"ran in {kernel.precision}", []).append(name)
+            wrong.setdefault(f"ran in {kernel.precision}", []).append(_name(kernel, layers))
+        stored = frozenset[str]().union(*(_STORED[precision] for precision in owed))
+        for kernel in (each for each in kernels if each.stored and each.stored not in stored):
+            wrong.setdefault(f"is stored as {kernel.stored}", []).append(_name(kernel, layers))
     told = [f"{_listed(names)} {ran}" for ran, names in wrong.items()]
     if plan.default is Precision.INT8 and not _any_integer(account):
         told.append("nothing ran in int8")
@@ -84,6 +92,10 @@ def _owners(kernel: Product, layers: Mapping[str, Precision]) -> list[str]:
         if (owner := next((name for name in names if name in layers), None)) is not None:
             found.append(owner)
     return list(dict.fromkeys(found))
+
+
+def _name(kernel: Product, layers: Mapping[str, Precision]) -> str:
+    return next(iter(_owners(kernel, layers)), kernel.layers[0] if kernel.layers else kernel.op)
 
 
 def _any_integer(account: Account) -> bool:

@@ -153,7 +153,8 @@ def _build(
         typer.Option(
             "--precision",
             metavar="auto|fp32|fp16|mixed|int8",
-            help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes.",
+            help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes, or a budget like "
+            "--max-size has room for.",
         ),
     ] = None,
     io: Annotated[

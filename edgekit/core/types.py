@@ -211,11 +211,13 @@ class Product:
         layers: the names in it, as the runtime calls them: of the layer itself and of what was fused into it.
         op: the runtime's name of the kernel.
         precision: what it computed in; "float32×int8" where float data met integer weights.
+        stored: the element type of its weights in the file; "" where it has none, or they are not known to be its own.
     """
 
     layers: tuple[str, ...]
     op: str
     precision: str
+    stored: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class _Product(_Part):
     layers: tuple[str, ...]
     op: str
     precision: str
+    stored: str = ""
 
 
 class _Account(_Part):

@@ -9,6 +9,7 @@ from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
 from edgekit.core.types import Precision, QuantPlan, to_json
+from edgekit.pipeline.budget import has_budget, within_budget
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.lock import Choice, Lock
 from edgekit.pipeline.mixed import attempt_mixed
@@ -20,7 +21,7 @@ __all__ = ["COST_OF_FLOAT", "candidates", "choose", "inputs_of"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 6
+_RULE = 7
 # Keys of a recipe that say where something lies or runs: what is there counts apart.
 _WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
@@ -76,7 +77,8 @@ def _attempt(target: TargetJob, precision: Precision, tried: Sequence[tuple[Tria
         return target.attempt(QuantPlan(precision))
     # A mix is no smaller than int8. It may be faster: the layers that it lifts can be those that int8 slows down.
     int8 = next((trial for trial, row in tried if trial.precision is Precision.INT8 and row["small"]), None)
-    return _mixed(target, int8) if int8 and not _accurate(target, int8) else None
+    mixed = _mixed(target, int8) if int8 and not _accurate(target, int8) else None
+    return within_budget(target, [mixed]) if mixed and has_budget(target) else mixed
 
 
 def _mixed(target: TargetJob, int8: Trial) -> Trial | None:
@@ -90,15 +92,18 @@ def _mixed(target: TargetJob, int8: Trial) -> Trial | None:
 
 
 def _mixed_as_asked(target: TargetJob, rows: list[dict[str, Any]]) -> Trial:
-    """int8 with as many layers in float as the gate wants, be it none; whole where no mix passes it."""
-    int8 = target.attempt(QuantPlan(Precision.INT8))
-    rows.append(row := _row(target, int8))
-    mixed = None if row["accurate"] else _mixed(target, int8)
-    if mixed is not None:
-        rows.append(_row(target, mixed))
-    elif not row["accurate"]:
-        events.warn(f"{target.target.name}: no mix of int8 and float passes the accuracy gate")
-    return mixed or int8
+    """int8 with as many layers in float as the gate wants, be it none, or as the budget has room for."""
+    trials = [target.attempt(QuantPlan(Precision.INT8))]
+    if not _accurate(target, trials[0]):
+        if mixed := _mixed(target, trials[0]):
+            trials.append(mixed)
+        else:
+            events.warn(f"{target.target.name}: no mix of int8 and float passes the accuracy gate")
+    chosen = within_budget(target, trials[::-1]) if has_budget(target) else trials[-1]
+    if all(chosen is not trial for trial in trials):
+        trials.append(chosen)
+    rows += [_row(target, trial) for trial in trials]
+    return chosen
 
 
 def _accurate(target: TargetJob, trial: Trial) -> bool:

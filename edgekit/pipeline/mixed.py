@@ -17,7 +17,7 @@ from edgekit.pipeline.sensitivity import sensitivity
 from edgekit.pipeline.trial import TargetJob
 from edgekit.report.gates import inside_accuracy
 
-__all__ = ["attempt_mixed", "fewest", "without_needless"]
+__all__ = ["attempt_mixed", "fewest", "float_of", "mix", "without_needless"]
 
 # How many lifts are tried to be without; each costs a compilation.
 _MOST_RETURNS = 8
@@ -41,7 +41,7 @@ def attempt_mixed(target: TargetJob, floating: Trial | None = None) -> Trial | N
 
     def holds(lifted: Lifted) -> bool:
         try:
-            metrics = target.glance(_plan(lifted), floating)
+            metrics = target.glance(mix(target, lifted), floating)
         except (BrokenPromiseError, UnsupportedOpError) as error:
             events.warn(f"{target.target.name}: {len(lifted)} layers can't be lifted together: {error.cause}")
             return False
@@ -53,7 +53,7 @@ def attempt_mixed(target: TargetJob, floating: Trial | None = None) -> Trial | N
     needed = without_needless(enough, holds)
     # A float layer amid int8 ones costs two conversions: fewer of them may take longer.
     weighed = dict.fromkeys((needed, enough) if target.speaks else (needed,))
-    trials = [target.attempt(_plan(lifted)) for lifted in weighed]
+    trials = [target.attempt(mix(target, lifted)) for lifted in weighed]
     return min(trials, key=lambda trial: trial.times.artifact.ratio or 0.0)
 
 
@@ -85,5 +85,12 @@ def without_needless(lifted: Lifted, holds: Callable[[Lifted], bool]) -> Lifted:
     return lifted
 
 
-def _plan(lifted: Iterable[str]) -> QuantPlan:
-    return QuantPlan(Precision.INT8, tuple((layer, Precision.FP32) for layer in lifted))
+def mix(target: TargetJob, lifted: Iterable[str]) -> QuantPlan:
+    """int8, but for what is lifted."""
+    floating = float_of(target)
+    return QuantPlan(Precision.INT8, tuple((layer, floating) for layer in lifted))
+
+
+def float_of(target: TargetJob) -> Precision:
+    """What a lifted layer gets: weights of 16 bits where the back end has them; it computes in float32 anyway."""
+    return Precision.FP16 if Precision.FP16 in target.backend.precisions else Precision.FP32

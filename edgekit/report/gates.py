@@ -11,7 +11,8 @@ from edgekit.core.types import EvidenceKind, Gate, Metric
 from edgekit.data.metrics.intervals import Interval, resolved, samples_to_settle
 
 __all__ = [
-    "Evidence", "Limits", "combine", "default_max_drop", "inside_accuracy", "judge", "passed", "with_resolved",
+    "Evidence", "Limits", "combine", "default_max_drop", "inside_accuracy", "judge", "over_budget", "passed",
+    "with_resolved",
 ]  # fmt: skip
 
 ACCURACY_CODE, COST_CODE, UNPROVEN_CODE = 4, 5, 12
@@ -39,6 +40,8 @@ MIN_OVER_CONSTANT = 3.0
 _ACCURACY_GATES = frozenset(
     {"max-drop", "min-agreement", "min-box-agreement", "min-class-agreement", "min-mask-agreement", "min-sqnr"}
 )
+
+_BUDGET = frozenset({"max-latency", "max-size", "min-speedup"})
 
 
 class Limits(Protocol):
@@ -152,6 +155,11 @@ def default_max_drop(asked: float | None, gated: Metric | None = None) -> float:
 def inside_accuracy(metrics: Sequence[Metric], max_drop: float | None) -> bool:
     """Whether the accuracy gates hold on these metrics; without any there is nothing that they could object to."""
     return not metrics or all(gate.passed for gate in _accuracy(max_drop, metrics))
+
+
+def over_budget(limits: Limits, evidence: Evidence) -> list[Gate]:
+    """The gates on size, latency and speed-up that were asked for and do not hold; one without a figure holds."""
+    return [gate for gate in _cost(limits, evidence) if gate.name in _BUDGET and gate.asked and gate.passed is False]
 
 
 def with_resolved(metrics: Sequence[Metric], gates: Sequence[Gate]) -> tuple[Metric, ...]:

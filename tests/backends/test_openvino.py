@@ -159,13 +159,19 @@ def test_labels_and_preprocessing_lie_inside_the_file(compiled: Compile) -> None
     ]
 
 
-def test_a_layer_that_the_plan_keeps_in_fp32_runs_in_fp32_and_the_proof_counts_it(compiled: Compile) -> None:
-    plan = QuantPlan(Precision.INT8, (("stem", Precision.FP32),))
-    (measurement,), _ = measure(compiled(plan).path, options=compiled(plan).runtime_options, timing=False)
-    floating = [e for e in measurement.account.compute if e.op == "Convolution" and e.precision == "float32"]
-    assert sum(entry.count for entry in floating) == 1
-    assert OpenVINOBackend().prove(plan, measurement.account).violations == ()
-    assert OpenVINOBackend().prove(INT8, measurement.account).violations
+@pytest.mark.parametrize("layer", ["stem", "depth", "head"])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_a_layer_that_the_plan_keeps_in_float_is_what_the_plan_says(
+    layer: str, precision: Precision, compiled: Compile
+) -> None:
+    artifact = compiled(QuantPlan(Precision.INT8, ((layer, precision),)))
+    (measurement,), _ = measure(artifact.path, options=artifact.runtime_options, timing=False)
+    (floating,) = (product for product in measurement.account.products if product.precision == "float32")
+    assert layer in {name.partition("/")[0] for name in floating.layers}
+    for other in (Precision.FP32, Precision.FP16, Precision.INT8):
+        layers = tuple((name, other if name == layer else given) for name, given in artifact.plan.layers)
+        plan = replace(artifact.plan, layers=layers)
+        assert (OpenVINOBackend().prove(plan, measurement.account).violations == ()) == (other is precision)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -247,11 +253,11 @@ def test_integer_inputs_are_refused(source: Path, tmp_path: Path) -> None:
     "plan",
     [
         QuantPlan(Precision.FP16, (("stem", Precision.FP32),)),
-        QuantPlan(Precision.INT8, (("stem", Precision.FP16),)),
+        QuantPlan(Precision.FP32, (("stem", Precision.INT8),)),
     ],
 )
 def test_a_mix_that_openvino_cannot_store_is_refused(plan: QuantPlan, source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="can keep single layers of an int8 model in fp32"):
+    with pytest.raises(UsageError, match="can keep single layers of an int8 model in fp16 or fp32"):
         OpenVINOBackend().compile(CompileRequest(source, plan, None, None, tmp_path))
 
 

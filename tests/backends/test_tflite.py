@@ -313,9 +313,13 @@ def test_ends_can_be_integers(io: str, code: int, compiled: Compile) -> None:
     assert {subgraph.tensors[index].type for index in (*subgraph.inputs, *subgraph.outputs)} == {code}
 
 
-@pytest.mark.parametrize("layer", ["stem", "/depth:0", "head"])
-def test_a_layer_of_the_plan_stays_float(layer: str, compiled: Compile) -> None:
-    artifact = compiled(QuantPlan(Precision.INT8, ((layer, Precision.FP32),)))
+@pytest.mark.parametrize(
+    ("layer", "precision"), [("stem", Precision.FP32), ("/depth:0", Precision.FP16), ("head", Precision.FP16)]
+)
+def test_a_layer_of_the_plan_stays_float(layer: str, precision: Precision, compiled: Compile) -> None:
+    from edgekit.devices.bench import measure
+
+    artifact = compiled(QuantPlan(Precision.INT8, ((layer, precision),)))
     subgraph = (file := flatbuffer.read(artifact.path.read_bytes())).subgraphs[0]
     kernels = {
         name: subgraph.tensors[operator.inputs[1]].type
@@ -324,6 +328,11 @@ def test_a_layer_of_the_plan_stays_float(layer: str, compiled: Compile) -> None:
     }
     ours = {"stem": "CONV_2D", "/depth:0": "DEPTHWISE_CONV_2D", "head": "FULLY_CONNECTED"}[layer]
     assert {name for name, kind in kernels.items() if kind == 0} == {ours}
+    (measurement, *_), _ = measure(artifact.path, timing=False)
+    for other in (Precision.FP32, Precision.FP16, Precision.INT8):
+        layers = tuple((name, other if name == layer else given) for name, given in artifact.plan.layers)
+        plan = replace(artifact.plan, layers=layers)
+        assert (TFLiteBackend().prove(plan, measurement.account).violations == ()) == (other is precision)
 
 
 _COMPILE = """

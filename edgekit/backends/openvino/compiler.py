@@ -47,7 +47,7 @@ def compile_model(request: CompileRequest) -> Artifact:
         else:
             model = _float_model(request, source)
             if plan.default is Precision.INT8:
-                model = quantize(model, request)
+                model = quantize(model, request, {str(node.name) for node in source.graph})
         plan = promised(plan, source, _float_products(model, source))
         options = (*_FLOAT32, *(_PLAIN_KERNELS if _scales_products(model) else ()))
         path = request.workdir / "model.xml"
@@ -60,6 +60,7 @@ def compile_model(request: CompileRequest) -> Artifact:
                 **({"labels": list(request.labels)} if request.labels else {}),
             },
             fp16=request.plan.default is Precision.FP16,
+            halved={layer for layer, precision in plan.layers if precision is Precision.FP16},
         )
     files = (path, path.with_suffix(".bin"))
     return Artifact(
@@ -82,12 +83,12 @@ def _check(request: CompileRequest) -> None:
             remedy="Leave --io out for this target; OpenVINO quantizes inputs inside the model.",
         )
     mixed = {precision for _, precision in request.plan.layers} - {request.plan.default}
-    if mixed and (request.plan.default is not Precision.INT8 or mixed != {Precision.FP32}):
+    if mixed and (request.plan.default is not Precision.INT8 or not mixed <= {Precision.FP16, Precision.FP32}):
         raise UsageError(
-            f"OpenVINO can keep single layers of an int8 model in fp32, but not {', '.join(sorted(mixed))} in "
+            f"OpenVINO can keep single layers of an int8 model in fp16 or fp32, but not {', '.join(sorted(mixed))} in "
             f"{request.plan.default}",
             blame="your recipe",
-            remedy="Name such layers with fp32, in a plan whose default is int8.",
+            remedy="Name such layers with fp16 or fp32, in a plan whose default is int8.",
         )
     missing = unsupported_ops(request.model)
     if missing:

@@ -31,7 +31,15 @@ _WEIGHTED = frozenset(
 _HALF_OF_SMALLEST_FLOAT16 = 2.0**-25
 
 
-def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str, Any], fp16: bool) -> str:
+def write(
+    model: Any,
+    path: Path,
+    *,
+    layers: Collection[str],
+    notes: Mapping[str, Any],
+    fp16: bool,
+    halved: Collection[str] = (),
+) -> str:
     """Write `model` as `path` (.xml) and the .bin beside it.
 
     Args:
@@ -39,12 +47,14 @@ def write(model: Any, path: Path, *, layers: Collection[str], notes: Mapping[str
         layers: names that belong to the user's network and stay; other ops are numbered.
         notes: what goes under "edgekit" in the file's own metadata, each value as JSON.
         fp16: store float constants as float16.
+        halved: layers whose float weights are stored as float16 if not all are.
 
     Returns:
         The oldest release that reads the file, like "openvino 2022.1", or "" when not known.
     """
     if fp16:
         _flush_tiny_weights(model)
+    _halve(model, halved)
     _share_ranges(model)
     _drop_inner_tensor_names(model)
     _name_repeatably(model, layers)
@@ -70,6 +80,20 @@ def _flush_tiny_weights(model: Any) -> None:
             flushed = ov.op.Constant(np.where(tiny, np.float32(0), op.get_data()))
             for reader in readers:
                 reader.replace_source_output(flushed.output(0))
+
+
+def _halve(model: Any, layers: Collection[str]) -> None:
+    """Store the float weights of `layers` as float16; OpenVINO widens them when it compiles the network."""
+    ov = import_openvino()
+    for op in model.get_ordered_ops():
+        if op.get_type_name() not in _WEIGHTED or not any(part in layers for part in _prefixes(op.get_friendly_name())):
+            continue
+        port = op.input(1)
+        while (source := port.get_source_output().get_node()).get_input_size():
+            port = source.input(0)
+        if source.get_type_name() == "Constant" and source.get_element_type() == ov.Type.f32:
+            narrow = ov.op.Constant(source.get_data().astype(np.float16))
+            port.replace_source_output(ov.opset8.convert(narrow, "f32").output(0))
 
 
 def _share_ranges(model: Any) -> None:

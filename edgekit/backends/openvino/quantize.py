@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ __all__ = ["quantize"]
 _MOVING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
-def quantize(model: Any, request: CompileRequest) -> Any:
+def quantize(model: Any, request: CompileRequest, layers: Collection[str]) -> Any:
     """The int8 form of an fp32 `openvino.Model`.
 
     Args:
-        model: with a static batch; the layers that the plan keeps in fp32 are found by their names in it.
+        model: with a static batch; the layers that the plan keeps in float are found by their names in it.
+        layers: of the network; OpenVINO may have made nothing of one, or given its op another name.
 
     Raises:
         InvalidInputError: no calibration samples, samples that don't fit, or a plan about layers that aren't there.
@@ -55,7 +56,7 @@ def quantize(model: Any, request: CompileRequest) -> Any:
             overflow_fix=_half_range(),
             activations_quantization_params=_one_scale() if _moves_channels(model) else None,
         ),
-        ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept)) if kept else None,
+        ignored_scope=nncf.IgnoredScope(names=_ops_of(model, kept, layers)) if kept else None,
     )
 
 
@@ -111,13 +112,13 @@ def _batches(
         yield {name: array[start : start + batch].reshape(shapes[name]) for name, array in arrays.items()}
 
 
-def _ops_of(model: Any, layers: list[str]) -> list[str]:
+def _ops_of(model: Any, layers: list[str], known: Collection[str]) -> list[str]:
     """The names of the model's ops that make up `layers`: "conv" is now "conv" (its bias) and "conv/WithoutBiases"."""
     names = [
         op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() not in {"Constant", "Result"}
     ]
     found = {layer: [name for name in names if name == layer or name.startswith(f"{layer}/")] for layer in layers}
-    absent = [layer for layer, ops in found.items() if not ops]
+    absent = [layer for layer, ops in found.items() if not ops and layer not in known]
     if absent:
         raise InvalidInputError(
             f"the precision plan names layers that the model hasn't got: {', '.join(absent)}",

@@ -14,6 +14,8 @@ _EVERYTHING = ".*"
 _BYTE = 8
 # What LiteRT runs with weights of fewer bits beside int8 activations.
 _NARROW = ("CONV_2D", "FULLY_CONNECTED")
+# What it runs with weights of 16 bits.
+_HALVED = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def apply_plan(
@@ -48,7 +50,14 @@ def apply_plan(
     for tensor in float_tensors:
         _add(quantizer, f"^{re.escape(tensor)};?$", Precision.FP32)
     for layer, precision in plan.layers:
-        _add(quantizer, rf"(^|;){re.escape(scopes[layer])}/", precision)
+        regex = rf"(^|;){re.escape(scopes[layer])}/"
+        if precision is Precision.FP16:
+            # A rule about every operator leaves those alone that it does not know, and an earlier one then holds.
+            _add(quantizer, regex, Precision.FP32)
+            for op in _HALVED:
+                _add(quantizer, regex, Precision.FP16, op)
+        else:
+            _add(quantizer, regex, precision)
     for op in float_ops:
         _add(quantizer, _EVERYTHING, Precision.FP32, op)
     if plan.default is Precision.INT8:

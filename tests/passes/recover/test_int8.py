@@ -127,6 +127,11 @@ def test_litert_has_weights_of_four_bits(digits: Digits, tmp_path: Path) -> None
     graph = files[INT4_TOP].subgraphs[0]
     assert sum(tensor.type == TensorType.INT4 for tensor in graph.tensors) == len(layer_weights(digits.dense))
     assert len(flatbuffer.write(files[INT4_TOP])) < 0.7 * len(flatbuffer.write(files[127]))
+    (measurement,), _ = measure(tmp_path / str(INT4_TOP) / "int8" / "model.tflite", timing=False)
+    proof = backend.prove(QuantPlan(Precision.INT8), measurement.account)
+    assert (proof.storage, proof.compute, proof.violations) == ("int4 + int8", "int8", ())
+    narrow = sum((weights.content.size + 1) // 2 for weights in layer_weights(digits.dense))
+    assert dict(measurement.account.weights)["int4"] == narrow
 
 
 def test_litert_gives_an_average_pool_the_scale_of_its_input(tmp_path: Path) -> None:
