@@ -20,7 +20,7 @@ __all__ = ["COST_OF_FLOAT", "candidates", "choose", "inputs_of"]
 # `auto` takes a smaller precision only if it costs at most this share of float's time: what the protocol can resolve.
 COST_OF_FLOAT = 1.02
 # Raised when `auto` would choose otherwise from the same measurements: older locks are then void.
-_RULE = 6
+_RULE = 7
 # Keys of a recipe that say where something lies or runs: what is there counts apart.
 _WHERE = {"model": {"path"}, "data": {"data", "train", "eval"}, "run": {"devices", "boards"}}
 
@@ -157,6 +157,8 @@ def candidates(target: TargetJob) -> Iterable[Precision]:
         wanted: tuple[Precision, ...] = (Precision.FP16,) if precision is Precision.FP16 else ()
         if precision is Precision.INT8 and provable:
             wanted = (Precision.INT8, Precision.MIXED)
+        elif precision is Precision.DYNAMIC and provable:
+            wanted = (Precision.DYNAMIC,)
         yield from (each for each in wanted if each in target.backend.precisions)
     yield Precision.FP32
 
