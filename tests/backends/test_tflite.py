@@ -320,6 +320,28 @@ def test_dynamic_int8_takes_no_samples_and_leaves_depthwise_convolutions_in_floa
     assert artifact.min_runtime == "ai-edge-litert 1.0"
 
 
+def test_recurrent_layers_are_dynamic(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes, weights = [], {"d": rng.normal(size=(16, 4))}
+    for kind, gates, read, given in (("LSTM", 4, "x", "a"), ("GRU", 3, "a", "b"), ("RNN", 1, "b", "c")):
+        names = [f"{kind}.{part}" for part in "wrb"]
+        sizes = (8 if read == "x" else 16, 16, 2)
+        weights |= {name: rng.normal(size=(1, gates * 16, size)) / 4 for name, size in zip(names, sizes, strict=True)}
+        weights[names[2]] = weights[names[2]].reshape(1, -1)
+        nodes.append(make_node(kind, [read, *names, ""], ["", given], kind, hidden_size=16))
+    nodes.append(make_node("MatMul", ["c", "d"], ["y"], "dense"))
+    model = save(tmp_path / "model.onnx", nodes, {"x": [5, 1, 8]}, weights)
+    backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, None, tmp_path)
+    float_file = backend.compile(request)
+    (tmp_path / "dynamic").mkdir()
+    artifact = backend.compile(replace(request, plan=DYNAMIC, baseline=float_file, workdir=tmp_path / "dynamic"))
+    assert dict(artifact.plan.layers) == dict.fromkeys(("LSTM", "GRU", "RNN", "dense"), Precision.DYNAMIC)
+    (measurement,), _ = measure(artifact.path, timing=False)
+    assert backend.prove(artifact.plan, measurement.account).violations == ()
+    assert {each.precision for each in measurement.account.products} == {"float32×int8"}
+    assert len(measurement.account.products) > 4
+
+
 def test_what_has_no_dynamic_kernel_is_named_as_float_and_nothing_but_that_is_refused(tmp_path: Path) -> None:
     """A product with its constant in front, which ai-edge-quantizer would round and no kernel take."""
     left = make_node("MatMul", ["w", "x"], ["l"], "left")
