@@ -1279,6 +1279,8 @@ class OnnxRuntimeSession(Session):
             events = self._events(1, folder)
             nodes = onnx_nodes(os.path.join(folder, "optimised.onnx"))
         makers = {value: node for node in onnx_nodes(self._path) for value in node.outputs}
+        rounded = {value for node in nodes if node.op == "DynamicQuantizeLinear" for value in node.outputs}
+        dynamic = {node.name for node in nodes if rounded.intersection(node.inputs[:1])}
         ran: dict[str, dict[str, Any]] = {}
         for event in events:
             details = event["args"]
@@ -1288,13 +1290,15 @@ class OnnxRuntimeSession(Session):
                 layers = onnx_layers(name, makers) if is_product(details["op_name"]) else None
                 delegate = details.get("provider", "")
                 delegate = "" if delegate in PLAIN else delegate
-                compute.add(details["op_name"], onnx_precision(details), delegate=delegate, layers=layers)
+                precision = onnx_precision(details, dynamic=name in dynamic)
+                compute.add(details["op_name"], precision, delegate=delegate, layers=layers)
         kinds = {
             value: kind
             for node in nodes
             for value, kind in zip(
                 node.outputs, ONNX_MADE.get(node.op) or onnx_types(ran.get(node.name, {}), "output_type_shape")
             )
+            if value not in rounded  # as a kernel's own rounding: no value that layers hand on
         }
         steps = [Step([value for value in node.inputs if value in kinds], node.outputs) for node in nodes]
         return {**onnx_constants(self._path), "islands": count_islands(steps, kinds), **compute.as_json()}
@@ -1324,7 +1328,7 @@ class OnnxRuntimeSession(Session):
         return [event for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {})]
 
 
-ONNX_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+ONNX_WEIGHTED = ("Conv", "ConvInteger", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger")
 ONNX_UNPACKING = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose")
 # The element types of a TensorProto: names, and bits.
 ONNX_TYPES = {
@@ -1334,14 +1338,18 @@ ONNX_TYPES = {
 }  # fmt: skip
 
 
-def onnx_precision(details: dict[str, Any]) -> str:
+def onnx_precision(details: dict[str, Any], *, dynamic: bool = False) -> str:
     """The type a node of the profile computes in: its result's, or its data's where a product's weights are integers.
 
-    "float32×int8" is float data that meets integer weights.
+    "float32×int8" is float data that meets integer weights. `dynamic` says that a node in front rounds it as it comes.
+    The profile leaves out weights that were packed when the file was loaded, but not their zero point.
     """
     given, made = (onnx_types(details, key) for key in ("input_type_shape", "output_type_shape"))
     if is_product(details["op_name"]) and given:
-        weights = next((kind for kind in given[1:] if kind in ("int8", "uint8")), None)
+        integers = [kind for kind in given[1:] if kind in ("int8", "uint8")]
+        if dynamic or details["op_name"].startswith("DynamicQuantize"):
+            return "float32×" + (integers[-1] if integers else "int8")
+        weights = integers[0] if integers else None
         return given[0] if weights in (None, given[0]) or given[0] in ("int8", "uint8") else given[0] + "×" + weights
     return made[0] if made else "none"
 

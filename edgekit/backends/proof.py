@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
-from edgekit.core.types import Account, Precision, PrecisionProof, Product, QuantPlan
+from edgekit.core.types import Account, OpAccount, Precision, PrecisionProof, Product, QuantPlan
 
 __all__ = ["prove"]
 
@@ -19,10 +19,16 @@ _INTEGER8 = frozenset({"int8", "uint8"})
 # How an account calls the weights of each precision; int4 and fp16 are ways to store, and compute in int8 and float32.
 _STORED = {
     Precision.INT8: frozenset({"int8", "int4"}),
+    Precision.DYNAMIC: frozenset({"int8"}),
     Precision.FP16: frozenset({"float16"}),
     Precision.FP32: frozenset({"float32"}),
 }
-_COMPUTED = {Precision.INT8: "int8", Precision.FP16: "float32", Precision.FP32: "float32"}
+_COMPUTED = {
+    Precision.INT8: "int8",
+    Precision.DYNAMIC: "float32×int8",
+    Precision.FP16: "float32",
+    Precision.FP32: "float32",
+}
 # Names that a message lists.
 _MOST_NAMES = 5
 
@@ -30,7 +36,7 @@ _MOST_NAMES = 5
 def prove(plan: QuantPlan, account: Account, called: Callable[[str], str] = str) -> PrecisionProof:
     """What was promised, what is stored and what ran, with each difference as a violation.
 
-    Dynamic-range int8 (float activations, reported as "float32×int8") is not what an int8 plan promises.
+    Dynamic int8 ("float32×int8") is not what an int8 plan promises, nor the other way round.
 
     Args:
         plan: the artifact's own, which names every layer that multiplies.
@@ -69,8 +75,8 @@ def _compute_violations(plan: QuantPlan, account: Account, layers: Mapping[str, 
         for kernel in (each for each in kernels if each.stored and each.stored not in stored):
             wrong.setdefault(f"is stored as {kernel.stored}", []).append(_name(kernel, layers))
     told = [f"{_listed(names)} {ran}" for ran, names in wrong.items()]
-    if plan.default is Precision.INT8 and not _any_integer(account):
-        told.append("nothing ran in int8")
+    if plan.default in (Precision.INT8, Precision.DYNAMIC) and _COMPUTED[plan.default] not in _ran(account):
+        told.append(f"nothing ran in {_COMPUTED[plan.default]}")
     return told
 
 
@@ -98,13 +104,12 @@ def _name(kernel: Product, layers: Mapping[str, Precision]) -> str:
     return next(iter(_owners(kernel, layers)), kernel.layers[0] if kernel.layers else kernel.op)
 
 
-def _any_integer(account: Account) -> bool:
-    ran = [each.precision for each in account.products] or [each.precision for each in account.compute]
-    return any(precision in _INTEGER8 for precision in ran)
+def _ran(account: Account) -> set[str]:
+    return {_computed(each) for each in account.products or account.compute}
 
 
-def _computed(product: Product) -> str:
-    return "int8" if product.precision in _INTEGER8 else product.precision
+def _computed(kernel: Product | OpAccount) -> str:
+    return "int8" if kernel.precision in _INTEGER8 else kernel.precision
 
 
 def _listed(names: list[str]) -> str:

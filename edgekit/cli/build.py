@@ -152,9 +152,9 @@ def _build(
         str | None,
         typer.Option(
             "--precision",
-            metavar="auto|fp32|fp16|mixed|int8",
+            metavar="auto|fp32|fp16|dynamic|mixed|int8",
             help="Default: auto. mixed is int8 with as many layers in float as the accuracy takes, or a budget like "
-            "--max-size has room for.",
+            "--max-size has room for; dynamic stores weights in int8 and rounds what they meet as it comes.",
         ),
     ] = None,
     io: Annotated[

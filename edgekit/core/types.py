@@ -53,11 +53,13 @@ _Number = float
 class Precision(enum.StrEnum):
     """A storage or compute precision, the smallest first.
 
-    An artifact may also be mixed: int8, but for the layers that its plan names. A layer never is.
+    An artifact may also be mixed: int8, but for the layers that its plan names. A layer never is. A dynamic one stores
+    its weights in int8; what it reads comes in float, and is rounded by its kernel as it comes.
     """
 
     INT8 = "int8"
     MIXED = "mixed"
+    DYNAMIC = "dynamic"
     FP16 = "fp16"
     FP32 = "fp32"
 

@@ -81,7 +81,7 @@ def build(
     _want_data(parsed, model)
     _want_int8(parsed)
     refuse_repairs(parsed)
-    _want_float_states(parsed)
+    _want_float_ends(parsed)
     if parsed.data.metric:
         load_function(parsed.data.metric, blame="your metric")
     wanted = [load_target(name) for name in dict.fromkeys(targets)]
@@ -206,7 +206,13 @@ def _want_int8(recipe: Recipe) -> None:
         )
 
 
-def _want_float_states(recipe: Recipe) -> None:
+def _want_float_ends(recipe: Recipe) -> None:
+    if recipe.precision.io != "float32" and recipe.precision.precision == Precision.DYNAMIC:
+        raise UsageError(
+            f"--io {recipe.precision.io}: what is dynamic takes and gives float32, and rounds in between",
+            blame="the command line",
+            remedy="Leave --io out, or give --precision int8.",
+        )
     if recipe.precision.io != "float32" and recipe.model.states not in ({}, "none"):
         raise UsageError(
             f"--io {recipe.precision.io} would give a state one scale where it comes out and another where it goes in",

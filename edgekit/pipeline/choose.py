@@ -162,6 +162,8 @@ def candidates(target: TargetJob) -> Iterable[Precision]:
         wanted: tuple[Precision, ...] = (Precision.FP16,) if precision is Precision.FP16 else ()
         if precision is Precision.INT8 and provable:
             wanted = (Precision.INT8, Precision.MIXED)
+        elif precision is Precision.DYNAMIC and provable:
+            wanted = (Precision.DYNAMIC,)
         yield from (each for each in wanted if each in target.backend.precisions)
     yield Precision.FP32
 

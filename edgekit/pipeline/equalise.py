@@ -16,7 +16,7 @@ def equalised(job: Job, model: SourceModel) -> SourceModel:
 
     What a quantized source rounded has its scales already, and noise in the place of data shows no ranges.
     """
-    wanted = job.recipe.precision.precision in {"auto", Precision.INT8, Precision.MIXED}
+    wanted = job.recipe.precision.precision in {"auto", Precision.INT8, Precision.MIXED, Precision.DYNAMIC}
     if not wanted or job.data.synthetic or job.original.quantized is not None:
         return model
     even = equalise(job.store, model, samples=job.calibration, seed=job.recipe.run.seed)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.backends.base import Backend, CompileRequest, load_backend
 from edgekit.core import events
+from edgekit.core.errors import UnsupportedOpError
 from edgekit.core.types import Artifact, Precision, QuantPlan, to_json
 from edgekit.ir.model import Model
 from edgekit.ir.run import probe
@@ -69,7 +70,12 @@ class _Compiler:
         np.savez(calibration, **probe(model, 0, _CALIBRATION_SAMPLES))  # type: ignore[arg-type]
         artifact = self._make(source, Precision.FP32, None, None, folder / "float")
         if precision is not Precision.FP32:
-            artifact = self._make(source, precision, artifact, calibration, folder / precision)
+            try:
+                artifact = self._make(source, precision, artifact, calibration, folder / precision)
+            except UnsupportedOpError:
+                if precision is not Precision.DYNAMIC:
+                    raise
+                # A layer that has no dynamic form stays float, in the whole network too.
         source.unlink()
         return artifact
 

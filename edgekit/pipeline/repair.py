@@ -38,7 +38,7 @@ def refuse_repairs(recipe: Recipe) -> None:
     """
     precision, asked = recipe.precision.precision, _asked(recipe.precision)
     against = {
-        f"the precision is to be {precision}": precision in {Precision.FP32, Precision.FP16},
+        f"the precision is to be {precision}": precision in {Precision.FP32, Precision.FP16, Precision.DYNAMIC},
         "without data nothing shows what helps (--no-data)": recipe.data.none,
         "--qat trains that": recipe.recover.qat,
         "sparse and clustered weights are not rounded away": "rounding" in asked

@@ -11,7 +11,7 @@ from edgekit.core.types import Precision, QuantPlan
 __all__ = ["Blame", "BlamedLayer", "OpRow", "TargetBlame", "culprit", "ranked"]
 
 # Bytes of a constant.
-_BYTES = {Precision.INT8: 1, Precision.FP16: 2, Precision.FP32: 4}
+_BYTES = {Precision.INT8: 1, Precision.DYNAMIC: 1, Precision.FP16: 2, Precision.FP32: 4}
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,9 @@ def ranked(
         plan: what the artifact was to be.
         times: each layer's share of the time, where it is known.
     """
-    given = dict(plan.layers)
-    sizes = [ranges.params * _BYTES.get(given.get(ranges.layer, plan.default), 4) for ranges in found.ranges]
+    # What has no weights is never dynamic.
+    given, other = dict(plan.layers), Precision.FP32 if plan.default is Precision.DYNAMIC else plan.default
+    sizes = [ranges.params * _BYTES.get(given.get(ranges.layer, other), 4) for ranges in found.ranges]
     macs = sum(ranges.macs for ranges in found.ranges)
     rows = [
         _row(
@@ -135,7 +136,7 @@ def ranked(
             ranges,
             (size / max(sum(sizes), 1), ranges.macs / max(macs, 1)),
             after=compiled.get(cost.layer),
-            precision=str(given.get(cost.layer, plan.default)),
+            precision=str(given.get(cost.layer, other)),
             times=times,
         )
         for cost, ranges, size in zip(found.layers, found.ranges, sizes, strict=True)

@@ -1,4 +1,4 @@
-"""Silent fall-backs, one planted in each back end: what was compiled as int8 computes in float, and the build fails."""
+"""Silent fall-backs, planted in each back end: what was compiled as int8 or dynamic computes in float: exit code 11."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _MODEL = _ROOT / "models" / "digits-cnn"
 _BUILD = (
-    "build", _MODEL / "digits-cnn.onnx", "--backend", "onnx", "--device", "local", "--precision", "int8",
+    "build", _MODEL / "digits-cnn.onnx", "--backend", "onnx", "--device", "local",
     "--train-data", _MODEL / "train.npz", "--eval-data", _MODEL / "eval.npz", "--json",
 )  # fmt: skip
 
@@ -49,16 +49,17 @@ class OnnxBackend(OpenVINOBackend):
 _LEFT_OUT = """
 import dataclasses
 from edgekit.backends.tflite import TFLiteBackend
-from edgekit.core.types import Precision, QuantPlan
+from edgekit.core.types import Precision
 
 class OnnxBackend(TFLiteBackend):
     name = "onnx"
 
     def compile(self, request):
-        if request.plan.default == "int8":
-            less = dataclasses.replace(request, plan=QuantPlan(Precision.INT8, (("widen", Precision.FP32),)))
-            layers = tuple((layer, Precision.INT8) for layer, _ in super().compile(request).plan.layers)
-            return dataclasses.replace(super().compile(less), plan=QuantPlan(Precision.INT8, layers))
+        plan = request.plan
+        if plan.default in ("int8", "dynamic"):
+            less = dataclasses.replace(request, plan=dataclasses.replace(plan, layers=(("widen", Precision.FP32),)))
+            promised = super().compile(request).plan
+            return dataclasses.replace(super().compile(less), plan=promised)
         return super().compile(request)
 """
 # With a bias in another scale than input × weights, ONNX Runtime fuses a convolution into no integer kernel.
@@ -83,20 +84,53 @@ class OnnxBackend(OnnxRuntimeBackend):
             onnx.save(proto, artifact.path)
         return dataclasses.replace(artifact, digest=digest_file(artifact.path))
 """
+# The weights are int8, and a DequantizeLinear makes them float for a product in float.
+_WEIGHTS_ALONE = """
+import dataclasses
+from edgekit.backends.onnxruntime import OnnxRuntimeBackend
+from edgekit.core.digest import digest_file
+
+class OnnxBackend(OnnxRuntimeBackend):
+    name = "onnx"
+
+    def compile(self, request):
+        artifact = super().compile(request)
+        if request.plan.default == "dynamic":
+            import onnx
+            proto = onnx.load(artifact.path)
+            nodes = proto.graph.node
+            (layer,) = (node for node in nodes if node.name == "digit")
+            (rounding,) = (node for node in nodes if layer.input[0] in node.output)
+            (floats,) = (node for node in nodes if layer.output[0] in node.input)
+            (steps,) = (node for node in nodes if node.name == "digit/scale")
+            (scaled,) = (node for node in nodes if node.name == "digit/scaled")
+            restored = onnx.helper.make_node(
+                "DequantizeLinear", [layer.input[1], steps.input[1]], ["restored"], "digit/weights", axis=1
+            )
+            layer.op_type = "MatMul"
+            layer.input[:], layer.output[:] = [rounding.input[0], "restored"], scaled.output[:]
+            for node in (rounding, floats, steps, scaled):
+                nodes.remove(node)
+            nodes.insert(0, restored)
+            onnx.save(proto, artifact.path)
+        return dataclasses.replace(artifact, digest=digest_file(artifact.path))
+"""
 
 
 @pytest.mark.parametrize(
-    ("source", "target"),
+    ("source", "target", "precision", "layer"),
     [
-        pytest.param(_UNSIGNED_WEIGHTS, "intel-cpu", id="openvino"),
-        pytest.param(_LEFT_OUT, "raspberry-pi-4", id="tflite"),
-        pytest.param(_NOT_FUSED, "intel-cpu", id="onnxruntime"),
+        pytest.param(_UNSIGNED_WEIGHTS, "intel-cpu", "int8", "widen", id="openvino"),
+        pytest.param(_LEFT_OUT, "raspberry-pi-4", "int8", "widen", id="tflite"),
+        pytest.param(_LEFT_OUT, "raspberry-pi-4", "dynamic", "widen", id="tflite, dynamic"),
+        pytest.param(_NOT_FUSED, "intel-cpu", "int8", "widen", id="onnxruntime"),
+        pytest.param(_WEIGHTS_ALONE, "intel-cpu", "dynamic", "digit", id="onnxruntime, dynamic"),
     ],
 )
-def test_a_layer_that_falls_back_to_float_fails_the_build_and_is_named(plugin, source, target):
-    done = plugin(source, *_BUILD, "--target", target)
+def test_a_layer_that_falls_back_to_float_fails_the_build_and_is_named(plugin, source, target, precision, layer):
+    done = plugin(source, *_BUILD, "--target", target, "--precision", precision)
     assert done.returncode == 11, done.stderr
     (report,) = json.loads(done.stdout)["targets"]
     assert report["exit_code"] == 11
     assert report["files"] == []
-    assert "widen" in report["error"]["cause"].partition("ran in float32")[0]
+    assert layer in report["error"]["cause"].partition("ran in float32")[0]

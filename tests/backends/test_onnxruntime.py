@@ -18,7 +18,7 @@ from onnx.helper import make_node
 from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.backends.onnxruntime import OnnxRuntimeBackend
 from edgekit.backends.onnxruntime.realised import check_realised
-from edgekit.core.errors import BrokenPromiseError, InvalidInputError, MissingToolError, UsageError
+from edgekit.core.errors import BrokenPromiseError, InvalidInputError, MissingToolError, UnsupportedOpError, UsageError
 from edgekit.core.types import Account, Artifact, Precision, Preprocess, QuantPlan
 from edgekit.devices.bench import measure
 from edgekit.ir.model import BATCH, Model
@@ -28,7 +28,7 @@ from tests.backends.networks import Array, answers, compile_in_child, samples, s
 
 Compile = Callable[..., Artifact]
 
-FP32, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.INT8)
+FP32, INT8, DYNAMIC = QuantPlan(Precision.FP32), QuantPlan(Precision.INT8), QuantPlan(Precision.DYNAMIC)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,58 @@ def test_int8_stays_close_and_is_what_it_says(compiled: Compile, source: Path, t
     assert dict(account.weights) == {"int8": 16 * 27 + 16 * 9 + 32 * 16 + 32 * 36 * 5}
 
 
+def test_dynamic_int8_takes_no_samples_and_leaves_convolutions_in_float(
+    compiled: Compile, source: Path, tmp_path: Path
+) -> None:
+    artifact, feeds = compiled(DYNAMIC, calibration=None), samples(40, seed=3)
+    given, reference = answers(artifact, feeds, tmp_path), run(Model.load(source), feeds)
+    assert min(sqnr(reference[name], given[name]) for name in reference) >= 30
+    account = account_of(artifact)
+    assert OnnxRuntimeBackend().prove(artifact.plan, account).violations == ()
+    assert dict(artifact.plan.layers) == {
+        **dict.fromkeys(("stem", "depth", "point"), Precision.FP32), "head": Precision.DYNAMIC
+    }  # fmt: skip
+    assert [each.op for each in account.products if each.precision == "float32×int8"] == ["DynamicQuantizeMatMul"]
+    assert dict(account.weights) == {"int8": 32 * 36 * 5, "float32": 4 * (16 * 27 + 16 * 9 + 32 * 16)}
+    onnx.checker.check_model(onnx.load(artifact.path), full_check=True)
+
+
+@pytest.mark.parametrize(("saturates", "greatest"), [(True, 63), (False, 127)])
+def test_dynamic_products_that_share_what_they_read(saturates: bool, greatest: int, tmp_path: Path) -> None:
+    """ONNX Runtime rounds it once, for kernels that read integers: these are dynamic, and no islands."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        make_node("MatMul", ["x", "q"], ["queries"], "query"),
+        make_node("MatMul", ["x", "k"], ["keys"], "key"),
+        make_node("Transpose", ["keys"], ["turned"], "turn", perm=[0, 2, 1]),
+        make_node("MatMul", ["queries", "turned"], ["scores"], "attention"),
+        make_node("Flatten", ["scores"], ["row"], "flatten"),
+        make_node("Gemm", ["row", "h", "b"], ["y"], "head", transB=1),
+    ]
+    weights = {"q": rng.normal(size=(8, 6)), "k": rng.normal(size=(8, 6)), "h": rng.normal(size=(3, 16))}
+    model = save(tmp_path / "source.onnx", nodes, {"x": [BATCH, 4, 8]}, {**weights, "b": rng.normal(size=3)})
+    artifact = OnnxRuntimeBackend().compile(CompileRequest(model, DYNAMIC, None, None, tmp_path, saturates=saturates))
+    account, feeds = account_of(artifact), {"x": rng.normal(size=(8, 4, 8)).astype(np.float32)}
+    assert OnnxRuntimeBackend().prove(artifact.plan, account).violations == ()
+    assert OnnxRuntimeBackend().prove(QuantPlan(Precision.INT8, artifact.plan.layers[:-1]), account).violations
+    assert [layer for layer, precision in artifact.plan.layers if precision is Precision.FP32] == ["attention"]
+    assert account.islands == 0
+    assert sqnr(run(Model.load(model), feeds)["y"], answers(artifact, feeds, tmp_path)["y"]) >= 30
+    stored = [tensor for tensor in onnx.load(artifact.path).graph.initializer if tensor.data_type == 3]
+    assert max(np.abs(onnx.numpy_helper.to_array(each).astype(int)).max() for each in stored) == greatest
+
+
+def test_dynamic_int8_is_refused_without_a_product_and_beside_int8(source: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    conv = make_node("Conv", ["x", "w"], ["y"], "conv")
+    model = save(tmp_path / "source.onnx", [conv], {"x": [BATCH, 4, 6, 6]}, {"w": rng.normal(size=(4, 4, 3, 3))})
+    with pytest.raises(UnsupportedOpError, match="no layer of this network can be made dynamic"):
+        OnnxRuntimeBackend().compile(CompileRequest(model, DYNAMIC, None, None, tmp_path))
+    both = QuantPlan(Precision.INT8, (("head", Precision.DYNAMIC),))
+    with pytest.raises(UsageError, match="int8 or dynamic"):
+        OnnxRuntimeBackend().compile(CompileRequest(source, both, None, None, tmp_path))
+
+
 def test_a_batch_is_fixed_as_asked(compiled: Compile, source: Path, tmp_path: Path) -> None:
     artifact, feeds = compiled(FP32, batch=4), samples(6, seed=4)
     assert artifact.inputs[0].shape == (4, 3, 12, 12)
@@ -112,7 +164,7 @@ def test_a_batch_is_fixed_as_asked(compiled: Compile, source: Path, tmp_path: Pa
     assert max_relative(given, reference) <= 1e-5
 
 
-@pytest.mark.parametrize("plan", [FP32, INT8])
+@pytest.mark.parametrize("plan", [FP32, INT8, DYNAMIC])
 def test_two_processes_write_the_same_bytes(
     plan: QuantPlan, compiled: Compile, source: Path, calibration: Path, tmp_path: Path
 ) -> None:
@@ -244,10 +296,11 @@ def test_a_float_layer_that_onnx_runtime_quantizes_unasked_is_kept_from_it_and_f
 
 
 HONEST_INT8 = account({"int8": 100}, ("QLinearConv", "uint8", 2), ("QGemm", "uint8", 1), ("Softmax", "float32", 1))
+HONEST_DYNAMIC = account({"int8": 100}, ("DynamicQuantizeMatMul", "float32×int8", 2), ("Softmax", "float32", 1))
 HONEST_FP32 = account({"float32": 400}, ("FusedConv", "float32", 2), ("ReorderInput", "float32", 2))
 
 
-@pytest.mark.parametrize(("plan", "told"), [(INT8, HONEST_INT8), (FP32, HONEST_FP32)])
+@pytest.mark.parametrize(("plan", "told"), [(INT8, HONEST_INT8), (DYNAMIC, HONEST_DYNAMIC), (FP32, HONEST_FP32)])
 def test_what_is_as_promised_holds(plan: QuantPlan, told: Account) -> None:
     assert OnnxRuntimeBackend().prove(plan, told).violations == ()
 
@@ -262,9 +315,9 @@ def test_what_is_as_promised_holds(plan: QuantPlan, told: Account) -> None:
         pytest.param(
             INT8, account({"int8": 100}, ("QLinearConv", "uint8", 2), ("Conv", "float32", 1)), id="one layer forgotten"
         ),
-        pytest.param(
-            INT8, account({"int8": 100}, ("DynamicQuantizeMatMul", "float32×uint8", 2)), id="dynamic int8 called int8"
-        ),
+        pytest.param(INT8, HONEST_DYNAMIC, id="dynamic int8 called int8"),
+        pytest.param(DYNAMIC, HONEST_INT8, id="int8 called dynamic int8"),
+        pytest.param(DYNAMIC, account({"int8": 100}, ("MatMul", "float32", 2)), id="weights alone called dynamic"),
         pytest.param(INT8, account({}, ("Softmax", "float32", 1)), id="nothing to quantize"),
         pytest.param(FP32, account({"float16": 200}, ("Conv", "float32", 1)), id="fp16 weights called fp32"),
     ],

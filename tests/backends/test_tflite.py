@@ -32,15 +32,18 @@ from edgekit.core.types import (
     from_json,
     to_json,
 )
+from edgekit.devices.bench import measure
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
 from tests.backends.accounts import account
+from tests.backends.networks import save
 
 Array = np.ndarray[Any, Any]
 Compile = Callable[..., Artifact]
 
 FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
+DYNAMIC = QuantPlan(Precision.DYNAMIC)
 LABELS = ("cat", "dog", "emu", "fox", "gnu")
 
 
@@ -286,7 +289,7 @@ def test_constants_are_aligned(compiled: Compile) -> None:
                 assert (buffer.DataAsNumpy().ctypes.data - start) % 16 == 0
 
 
-@pytest.mark.parametrize("plan", [FP16, INT8], ids=["fp16", "int8"])
+@pytest.mark.parametrize("plan", [FP16, INT8, DYNAMIC], ids=["fp16", "int8", "dynamic"])
 def test_quantized_file_is_smaller_and_still_right(
     plan: QuantPlan, compiled: Compile, model: Model, samples: Array
 ) -> None:
@@ -303,6 +306,61 @@ def test_last_softmax_stays_float(compiled: Compile) -> None:
     file = flatbuffer.read(compiled(INT8).path.read_bytes())
     softmax = file.subgraphs[0].operators[flatbuffer.op_names(file).index("SOFTMAX")]
     assert {file.subgraphs[0].tensors[index].type for index in (*softmax.inputs, *softmax.outputs)} == {0}
+
+
+def test_dynamic_int8_takes_no_samples_and_leaves_depthwise_convolutions_in_float(compiled: Compile) -> None:
+    artifact = compiled(DYNAMIC, calibration=None)
+    assert dict(artifact.plan.layers) == {
+        "stem": Precision.DYNAMIC, "/depth:0": Precision.FP32, "head": Precision.DYNAMIC
+    }  # fmt: skip
+    (measurement,), _ = measure(artifact.path, timing=False)
+    assert TFLiteBackend().prove(artifact.plan, measurement.account).violations == ()
+    assert dict(measurement.account.weights) == {"int8": 8 * 27 + 8 * 64 * 5, "float32": 4 * 8 * 9}
+    assert measurement.account.islands == 0
+    assert artifact.min_runtime == "ai-edge-litert 1.0"
+
+
+def test_recurrent_layers_are_dynamic(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes, weights = [], {"d": rng.normal(size=(16, 4))}
+    for kind, gates, read, given in (("LSTM", 4, "x", "a"), ("GRU", 3, "a", "b"), ("RNN", 1, "b", "c")):
+        names = [f"{kind}.{part}" for part in "wrb"]
+        sizes = (8 if read == "x" else 16, 16, 2)
+        weights |= {name: rng.normal(size=(1, gates * 16, size)) / 4 for name, size in zip(names, sizes, strict=True)}
+        weights[names[2]] = weights[names[2]].reshape(1, -1)
+        nodes.append(make_node(kind, [read, *names, ""], ["", given], kind, hidden_size=16))
+    nodes.append(make_node("MatMul", ["c", "d"], ["y"], "dense"))
+    model = save(tmp_path / "model.onnx", nodes, {"x": [5, 1, 8]}, weights)
+    backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, None, tmp_path)
+    float_file = backend.compile(request)
+    (tmp_path / "dynamic").mkdir()
+    artifact = backend.compile(replace(request, plan=DYNAMIC, baseline=float_file, workdir=tmp_path / "dynamic"))
+    assert dict(artifact.plan.layers) == dict.fromkeys(("LSTM", "GRU", "RNN", "dense"), Precision.DYNAMIC)
+    (measurement,), _ = measure(artifact.path, timing=False)
+    assert backend.prove(artifact.plan, measurement.account).violations == ()
+    assert {each.precision for each in measurement.account.products} == {"float32×int8"}
+    assert len(measurement.account.products) > 4
+
+
+def test_what_has_no_dynamic_kernel_is_named_as_float_and_nothing_but_that_is_refused(tmp_path: Path) -> None:
+    """A product with its constant in front, which ai-edge-quantizer would round and no kernel take."""
+    left = make_node("MatMul", ["w", "x"], ["l"], "left")
+    nodes = [left, make_node("MatMul", ["l", "x"], ["b"], "both"), make_node("MatMul", ["b", "v"], ["y"], "dense")]
+    weights = {name: np.ones((8, 8), np.float32) for name in "wv"}
+
+    def built(nodes: list[onnx.NodeProto]) -> Artifact:
+        model = save(tmp_path / "model.onnx", nodes, {"x": [BATCH, 8, 8]}, weights)
+        backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, None, tmp_path)
+        float_file = backend.compile(request)
+        (tmp_path / "dynamic").mkdir(exist_ok=True)
+        return backend.compile(replace(request, plan=DYNAMIC, baseline=float_file, workdir=tmp_path / "dynamic"))
+
+    artifact = built(nodes)
+    assert {layer for layer, precision in artifact.plan.layers if precision is Precision.FP32} == {"left", "both"}
+    (measurement,), _ = measure(artifact.path, timing=False)
+    assert TFLiteBackend().prove(artifact.plan, measurement.account).violations == ()
+    with pytest.raises(UnsupportedOpError, match="no layer of this network can be made dynamic"):
+        built([left])
 
 
 @pytest.mark.parametrize(("io", "code"), [("int8", 9), ("uint8", 3)])
@@ -358,7 +416,7 @@ def compile_in_a_process(request: CompileRequest, hash_seed: str) -> list[str]:
     return finished.stdout.split()
 
 
-@pytest.mark.parametrize("plan", [FP32, FP16, INT8], ids=["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("plan", [FP32, FP16, INT8, DYNAMIC], ids=["fp32", "fp16", "int8", "dynamic"])
 def test_two_processes_give_the_same_bytes(
     plan: QuantPlan, compiled: Compile, model_file: Path, calibration: Path, tmp_path: Path
 ) -> None:
@@ -443,10 +501,14 @@ HONEST = [
         QuantPlan(Precision.INT8, (("CONV_2D0", Precision.FP32),)),
         account({"int8": 225, "float32": 90}, ("CONV_2D", "float32", 1), ("FULLY_CONNECTED", "int8", 1)),
     ),
+    (DYNAMIC, account({"int8": 225}, ("CONV_2D", "float32×int8", 1), ("SOFTMAX", "float32", 1))),
 ]
 LIES = {
     "float model": (INT8, account({"float32": 900}, ("CONV_2D", "float32", 1)), "no weights are stored as int8"),
     "dynamic range": (INT8, account({"int8": 225}, ("CONV_2D", "float32×int8", 1)), "ran in float32×int8"),
+    "static range": (DYNAMIC, account({"int8": 225}, ("CONV_2D", "int8", 1)), "ran in int8"),
+    "float called dynamic": (DYNAMIC, account({"float32": 900}, ("CONV_2D", "float32", 1)), "no weights are stored"),
+    "weights only, called dynamic": (DYNAMIC, account({"int8": 225}, ("CONV_2D", "float32", 1)), "ran in float32"),
     "weights only": (INT8, account({"int8": 225}, ("CONV_2D", "float32", 1)), "nothing ran in int8"),
     "one layer fell back": (
         INT8,

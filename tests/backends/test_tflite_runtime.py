@@ -33,6 +33,7 @@ RunIn = Callable[..., dict[str, Array]]
 
 OLD = "tflite-runtime 2.14"
 FP32, FP16, INT8 = QuantPlan(Precision.FP32), QuantPlan(Precision.FP16), QuantPlan(Precision.INT8)
+DYNAMIC = QuantPlan(Precision.DYNAMIC)
 
 
 def file_of(op: str, op_version: int) -> bytes:
@@ -173,6 +174,39 @@ def test_a_sum_that_is_always_zero_does_not_end_the_runtime(old_python: Path, ru
         run_in(old_python, "tflite_runtime", made[plan].path, tmp_path / "x.npz")["y"] for plan in (INT8, FP32)
     )
     np.testing.assert_allclose(given, wanted, atol=0.02 * np.ptp(wanted))
+
+
+def test_dynamic_int8_is_refused_where_the_runtime_would_answer_zeros(
+    normalised: tuple[Path, Path], old_python: Path, run_in: RunIn, tmp_path: Path
+) -> None:
+    """A dense layer with a scale for each channel; and what it takes, it answers as the newest does."""
+    (tmp_path / "dense").mkdir()
+    (tmp_path / "conv").mkdir()
+    model, samples = normalised
+    made = compile_all(model, samples, tmp_path / "all", runtime="")
+    request = CompileRequest(model, DYNAMIC, made[FP32], None, tmp_path / "dense", options=(("runtime", OLD),))
+    with pytest.raises(UnsupportedOpError, match=r"layer dense: .* FULLY_CONNECTED, .* it in dynamic int8"):
+        TFLiteBackend().compile(request)
+    for python, runtime, right in (
+        (old_python, "tflite_runtime", False),
+        (Path(sys.executable), "ai_edge_litert", True),
+    ):
+        artifact = TFLiteBackend().compile(replace(request, options=()))
+        wanted = run_in(python, runtime, made[FP32].path, samples)["y"]
+        given = run_in(python, runtime, artifact.path, samples)["y"]
+        assert np.allclose(given, wanted, atol=0.05 * np.ptp(wanted)) == right
+
+    rng = np.random.default_rng(0)
+    nodes = [make_node("Conv", ["x", "w"], ["y"], "conv")]
+    model = saved(nodes, {"w": rng.normal(size=(8, 4, 3, 3)).astype(np.float32)}, (4, 8, 8), tmp_path / "conv.onnx")
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(1, 4, 8, 8)).astype(np.float32))
+    request = replace(request, model=model, plan=FP32, baseline=None, workdir=tmp_path / "conv")
+    baseline = TFLiteBackend().compile(request)
+    artifact = TFLiteBackend().compile(replace(request, plan=DYNAMIC, baseline=baseline, workdir=tmp_path / "dense"))
+    assert artifact.min_runtime == OLD
+    old = run_in(old_python, "tflite_runtime", artifact.path, tmp_path / "x.npz")["y"]
+    new = run_in(Path(sys.executable), "ai_edge_litert", artifact.path, tmp_path / "x.npz")["y"]
+    np.testing.assert_allclose(old, new, atol=0.01 * np.ptp(new))
 
 
 def test_a_target_that_names_no_runtime_gets_what_the_newest_takes(

@@ -1,4 +1,4 @@
-"""The onnxruntime back end: fp32 and int8 (QDQ) ONNX files for x86-64 and ARM CPUs, run in ONNX Runtime."""
+"""The onnxruntime back end: fp32, int8 (QDQ) and dynamic ONNX files for x86-64 and ARM CPUs, run in ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ class OnnxRuntimeBackend:
     name: ClassVar[str] = "onnxruntime"
     version: ClassVar[str] = "2"
     runtime: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8, Precision.MIXED, Precision.FP32)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.INT8, Precision.MIXED, Precision.DYNAMIC, Precision.FP32,
+    )  # fmt: skip
     extra: ClassVar[str] = "onnxruntime"
 
     def tools(self) -> Mapping[str, str]:
@@ -50,7 +52,8 @@ class OnnxRuntimeBackend:
         Raises:
             InvalidInputError: int8 without calibration samples, with samples that don't fit, or a plan about layers
                 that aren't there.
-            UsageError: integer inputs, fp16, or options.
+            UsageError: integer inputs, fp16, int8 beside dynamic, or options.
+            UnsupportedOpError: dynamic without a matrix product.
         """
         from edgekit.backends.onnxruntime.compiler import compile_model
 

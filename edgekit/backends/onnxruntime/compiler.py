@@ -1,9 +1,9 @@
-"""Model → .onnx: as it is for fp32, with QuantizeLinear and DequantizeLinear for int8."""
+"""Model → .onnx: as it is for fp32; with QuantizeLinear and DequantizeLinear for int8, or DynamicQuantizeLinear."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,16 @@ from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_js
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams, made_for, recorded_params
 from edgekit.ir.run import Arrays
-from edgekit.passes.quantize import Placement, gemm_form, measure_ranges, params_of_range, place, write_qdq
+from edgekit.passes.quantize import (
+    Placement,
+    dynamic_layers,
+    gemm_form,
+    measure_ranges,
+    params_of_range,
+    place,
+    write_dynamic,
+    write_qdq,
+)
 
 __all__ = ["compile_model"]
 
@@ -31,9 +40,13 @@ def compile_model(request: CompileRequest) -> Artifact:
     """Compile as `OnnxRuntimeBackend.compile` promises."""
     source = Model.load(request.model)
     _check(request, source)
-    plan, model = request.plan, source
-    integers = Precision.INT8 in {plan.default, *(precision for _, precision in plan.layers)}
-    if integers:
+    plan, model, integer = request.plan, source, frozenset[str]()
+    wanted = _precisions(plan)
+    if Precision.DYNAMIC in wanted:
+        integer = dynamic_layers(source, plan)
+        plan = promised(plan, source, _left_out(source, integer))
+        model = write_dynamic(source, integer, top=HALF_RANGE if request.saturates else 127)
+    elif Precision.INT8 in wanted:
         model = gemm_form(source)
         recorded = recorded_params(model)
         own = made_for(model)
@@ -41,12 +54,13 @@ def compile_model(request: CompileRequest) -> Artifact:
             plan = spare_first_layers(plan, model)
         placement = _placement(request, model, plan, recorded)
         top = own or (HALF_RANGE if request.saturates and not recorded else 127)
-        plan, model = promised(plan, model, _left_out(model, placement)), write_qdq(model, placement, top=top)
+        integer = placement.layers
+        plan, model = promised(plan, model, _left_out(model, integer)), write_qdq(model, placement, top=top)
     path = request.workdir / "model.onnx"
     notes = {"preprocess": to_json(request.preprocess), **({"labels": request.labels} if request.labels else {})}
     write(model, path, batch=request.batch, notes=notes)
-    if integers:
-        check_realised(path, placement.layers)
+    if wanted != {Precision.FP32}:
+        check_realised(path, integer)
     return Artifact(
         backend="onnxruntime",
         files=(path,),
@@ -65,12 +79,18 @@ def _check(request: CompileRequest, source: Model) -> None:
             blame="your --io",
             remedy="Leave --io out for this back end; the model quantizes its inputs itself.",
         )
-    wanted = {request.plan.default, *(precision for _, precision in request.plan.layers)}
-    if strange := wanted - {Precision.INT8, Precision.FP32}:
+    wanted = _precisions(request.plan)
+    if strange := wanted - {Precision.INT8, Precision.DYNAMIC, Precision.FP32}:
         raise UsageError(
             f"ONNX Runtime's CPU kernels have no {', '.join(sorted(strange))}",
             blame="your recipe",
-            remedy="Use int8 and fp32.",
+            remedy="Use int8 or dynamic, and fp32.",
+        )
+    if {Precision.INT8, Precision.DYNAMIC} <= wanted:
+        raise UsageError(
+            "a network for ONNX Runtime is int8 or dynamic, and not both",
+            blame="your recipe",
+            remedy="Use one of the two, and fp32.",
         )
     absent = {layer for layer, _ in request.plan.layers} - {node.name for node in source.graph}
     if absent:
@@ -79,6 +99,10 @@ def _check(request: CompileRequest, source: Model) -> None:
             blame="your recipe",
             remedy="Take the layers' names from: edgekit inspect MODEL",
         )
+
+
+def _precisions(plan: QuantPlan) -> set[Precision]:
+    return {plan.default, *(precision for _, precision in plan.layers)}
 
 
 def _placement(
@@ -106,9 +130,9 @@ def _samples(path: Path) -> Arrays:
         return dict(archive)
 
 
-def _left_out(source: Model, placement: Placement) -> list[str]:
+def _left_out(source: Model, integer: Collection[str]) -> list[str]:
     """The layers that stay float because there is no int8 for them."""
-    return [str(n.name) for n in source.graph if n.op_type in MULTIPLYING and n.name not in placement.layers]
+    return [str(n.name) for n in source.graph if n.op_type in MULTIPLYING and n.name not in integer]
 
 
 def _static(specs: tuple[TensorSpec, ...], batch: int) -> tuple[TensorSpec, ...]:

@@ -14,5 +14,5 @@ def is_heavy(op: str) -> bool:
 
 
 def is_integer_kernel(op: str) -> bool:
-    """Whether an operator multiplies integers: QLinearConv, QGemm, QLinearMatMul, MatMulIntegerToFloat."""
-    return is_heavy(op) and (op.startswith("Q") or "Integer" in op)
+    """Whether an operator multiplies integers: QLinearConv, QGemm, MatMulIntegerToFloat, DynamicQuantizeMatMul."""
+    return is_heavy(op) and (op.startswith(("Q", "DynamicQ")) or "Integer" in op)

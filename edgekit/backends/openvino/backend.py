@@ -30,7 +30,7 @@ inputs = {{
 
 
 class OpenVINOBackend:
-    """Compiles for OpenVINO's CPU plugin."""
+    """Compiles for OpenVINO's CPU plugin, but for its dynamic int8, which no account of it tells from float."""
 
     name: ClassVar[str] = "openvino"
     version: ClassVar[str] = "4"

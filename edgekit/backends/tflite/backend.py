@@ -45,7 +45,7 @@ class TFLiteBackend:
     version: ClassVar[str] = "5"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (
-        Precision.INT8, Precision.MIXED, Precision.FP16, Precision.FP32,
+        Precision.INT8, Precision.MIXED, Precision.DYNAMIC, Precision.FP16, Precision.FP32,
     )  # fmt: skip
     extra: ClassVar[str] = "tflite"
 
@@ -68,7 +68,7 @@ class TFLiteBackend:
         return [(item.layer, item.op, item.remedy) for item in unsupported(Model.load(model))]
 
     def compile(self, request: CompileRequest) -> Artifact:
-        """fp32 through TensorFlow; fp16 and int8 from the fp32 file in `request.baseline`, without TensorFlow."""
+        """fp32 through TensorFlow; the others from the fp32 file in `request.baseline`, without TensorFlow."""
         from edgekit.ir import Model
 
         _runtime(request)
@@ -103,7 +103,7 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
     from edgekit.backends.promise import promised
     from edgekit.backends.tflite.quantize import quantize
-    from edgekit.backends.tflite.recorded import recorded_ranges
+    from edgekit.backends.tflite.recorded import layers_left_float, recorded_ranges
     from edgekit.ir.quantization import made_for
     from edgekit.lowering import scope_names
 
@@ -114,9 +114,11 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
     float_file, scopes = baseline.path.read_bytes(), scope_names(model)
     recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
     runtime = _runtime(request)
+    floating = layers_left_float(float_file, scopes) if request.plan.default is Precision.DYNAMIC else ()
+    plan = replace(request.plan, layers=(*request.plan.layers, *((layer, Precision.FP32) for layer in floating)))
     content = quantize(
         float_file,
-        request.plan,
+        plan,
         scopes=scopes,
         samples=samples,
         io=io,
@@ -128,7 +130,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
         tuple(replace(spec, dtype=io) if spec.dtype == "float32" else spec for spec in specs)
         for specs in (baseline.inputs, baseline.outputs)
     )
-    return replace(_write(content, request, inputs, outputs), plan=promised(request.plan, model))
+    return replace(_write(content, request, inputs, outputs), plan=promised(plan, model, floating))
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""Float .tflite → fp16 or int8 .tflite, with ai-edge-quantizer. Needs no TensorFlow."""
+"""Float .tflite → fp16, dynamic or int8 .tflite, with ai-edge-quantizer. Needs no TensorFlow."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ def apply_plan(
     if plan.default is Precision.INT8 and weight_bits != _BYTE:
         for op in _NARROW:
             _add(quantizer, _EVERYTHING, Precision.INT8, op, bits=weight_bits)
-    if plan.default is Precision.INT8:
+    if plan.default in (Precision.INT8, Precision.DYNAMIC):
         for tensor in whole:
-            _add(quantizer, f"^{re.escape(tensor)};?$", Precision.INT8, weights="TENSORWISE")
+            _add(quantizer, f"^{re.escape(tensor)};?$", plan.default, weights="TENSORWISE")
     for tensor in float_tensors:
         _add(quantizer, f"^{re.escape(tensor)};?$", Precision.FP32)
     for layer, precision in plan.layers:
@@ -73,6 +73,8 @@ def _add(
     operation = TFLOperationName(op)
     if precision is Precision.INT8:
         quantizer.add_static_config(regex, operation, _BYTE, bits, weights)
+    elif precision is Precision.DYNAMIC:
+        quantizer.add_dynamic_config(regex, operation, bits, weights)
     elif precision is Precision.FP16:
         quantizer.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     else:

@@ -14,7 +14,7 @@ from edgekit.ir import Model
 from edgekit.ir.quantization import QuantParams, recorded_params
 from edgekit.passes.quantize.weights import is_stored_whole
 
-__all__ = ["recorded_ranges", "tensors_stored_whole"]
+__all__ = ["layers_left_float", "recorded_ranges", "tensors_stored_whole"]
 
 # Their outputs are stored as their first input is: LiteRT's kernels for them do not rescale.
 _HANDING_ON = frozenset(
@@ -58,6 +58,29 @@ def tensors_stored_whole(content: bytes) -> Iterator[str]:
         data = file.buffers[weights.buffer].data if weights is not None else None
         if data is not None and len(data) and is_stored_whole(np.frombuffer(bytes(data), np.float32)):
             yield graph.tensors[operator.outputs[0]].name.decode()
+
+
+def layers_left_float(content: bytes, scopes: Mapping[str, str]) -> list[str]:
+    """The layers that are not made dynamic: nothing is stored for them, or they would be slow.
+
+    A product of two computed values has no weights, and one with its constant in front has no kernel. XNNPACK has none
+    for a depthwise convolution, and with what LiteRT runs instead DS-CNN takes twice as long.
+
+    Args:
+        content: the float file.
+        scopes: the prefix of tensor names of each layer.
+    """
+    file = flatbuffer.read(content)
+    graph = file.subgraphs[0]
+    found = []
+    for kind, operator in zip(flatbuffer.op_names(file), graph.operators, strict=True):
+        if kind not in {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", *_WEIGHTED}:
+            continue
+        data = file.buffers[graph.tensors[operator.inputs[1]].buffer].data
+        if kind == "DEPTHWISE_CONV_2D" or data is None or not len(data):
+            parts = graph.tensors[operator.outputs[0]].name.decode().split(";")
+            found += [scope for part in parts if (scope := _scope(part, set(scopes.values()))) is not None]
+    return [layer for layer, scope in scopes.items() if scope in found]
 
 
 def _values(model: Model, scopes: Mapping[str, str], tensors: Mapping[int, str]) -> dict[int, str]:

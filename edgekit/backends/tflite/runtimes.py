@@ -22,12 +22,15 @@ _EVERY = "every"
 
 @dataclass(frozen=True)
 class _Need:
-    """What an operator of a file asks of a runtime; `int8` where it gives integers."""
+    """What an operator of a file asks of a runtime.
+
+    `form` is "int8" where it gives integers, "dynamic" where it takes them for weights alone, else "".
+    """
 
     op: str
     version: int
     layer: str
-    int8: bool
+    form: str
 
 
 def oldest_runtime(file: Any) -> str:
@@ -49,9 +52,10 @@ def require(file: Any, runtime: str) -> None:
         if first is not None and first <= names.index(runtime):
             continue
         highest = _versions()[runtime].get(need.op, 0)
-        lacks = f"version {need.version} of it" if highest < need.version else "it in int8"
+        form = {"int8": "it in int8", "dynamic": "it in dynamic int8"}.get(need.form, "")
+        lacks = f"version {need.version} of it" if highest < need.version else form
         newer = f'have the target name a newer one, runtime = "{names[first]}"' if first is not None else ""
-        other = "build --precision fp16" if lacks.endswith("int8") else f"change {need.layer}"
+        other = "build --precision fp16" if lacks == form else f"change {need.layer}"
         raise UnsupportedOpError(
             f"{runtime} can't run the layer {need.layer}: its operator is {need.op}, and that runtime does not have "
             f"{lacks}{f' (only up to {highest})' if 0 < highest < need.version else ''}",
@@ -108,25 +112,28 @@ def _needs(file: Any) -> Iterator[_Need]:
 
     from edgekit.formats.tflite import flatbuffer  # imports numpy, which a list of targets does without
 
+    eight = (TensorType.INT8, TensorType.UINT8)
     for place, subgraph in enumerate(file.subgraphs):
         for op, operator in zip(flatbuffer.op_names(file, place), subgraph.operators, strict=True):
             given = [subgraph.tensors[index] for index in operator.outputs]
+            weights = [subgraph.tensors[index] for index in operator.inputs[1:2] if index >= 0]
+            whole, stored = (any(tensor.type in eight for tensor in tensors) for tensors in (given, weights))
             name = given[0].name if given else op
             yield _Need(
                 op=op,
                 version=file.operatorCodes[operator.opcodeIndex].version,
                 layer=(name.decode() if isinstance(name, bytes) else name).split(";")[0].rpartition("/")[0] or op,
-                int8=any(tensor.type in (TensorType.INT8, TensorType.UINT8) for tensor in given),
+                form="int8" if whole else "dynamic" if stored else "",
             )
 
 
 def _first(need: _Need) -> int | None:
     """The place of the oldest runtime that takes it; None where no known one does."""
     by_version = _by_version(need)
-    if by_version is None or not need.int8:
+    if by_version is None or not need.form:
         return by_version
-    int8 = _facts()["int8"]
-    return max(by_version, list(_versions()).index(int8.get(need.op, int8[_EVERY])))
+    since = _facts()[need.form]
+    return max(by_version, list(_versions()).index(since.get(need.op, since[_EVERY])))
 
 
 def _by_version(need: _Need) -> int | None:

@@ -18,7 +18,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
 from edgekit.passes.fuse.rewiring import constant, feeds_only
 
-__all__ = ["MOVING", "Placement", "Storing", "is_computed", "makers", "place"]
+__all__ = ["MOVING", "Placement", "Storing", "has_weights", "is_computed", "makers", "place"]
 
 # How a value is stored, by its name.
 Storing = Callable[[str], QuantParams]
@@ -78,7 +78,7 @@ def place(
         moved = kernel.inputs[0] if kernel is not None and kernel.op_type in MOVING else None
         values[name] = values[str(moved.name)] if moved is not None else storing(name)
         readers[name] = None if everywhere else frozenset(str(reader.name) for reader in taking)
-    return Placement(frozenset(str(node.name) for node in integer if _has_weights(node)), values, readers)
+    return Placement(frozenset(str(node.name) for node in integer if has_weights(node)), values, readers)
 
 
 def makers(graph: ir.Graph, storing: Storing) -> dict[ir.Value, ir.Node]:
@@ -92,7 +92,7 @@ def makers(graph: ir.Graph, storing: Storing) -> dict[ir.Value, ir.Node]:
         layer = source.producer() if source is not None else None
         if source is None or layer is None or source not in makers or not feeds_only(source, node):
             continue
-        if (_has_weights(layer) or _joins(layer)) and _is_done_by_rounding(node, storing):
+        if (has_weights(layer) or _joins(layer)) and _is_done_by_rounding(node, storing):
             makers[node.outputs[0]] = makers.pop(source)
     return makers
 
@@ -120,7 +120,7 @@ def _integer_nodes(
     found: set[ir.Node] = set()
     for node in reversed(list(graph)):
         wanted = named.get(node.name or "", plan.default) is Precision.INT8
-        if wanted and _has_weights(node):
+        if wanted and has_weights(node):
             found.add(node)
         elif _moves(node) or (wanted and _joins(node)):
             results = made.get(node, ())
@@ -135,7 +135,7 @@ def _takes(node: ir.Node, index: int) -> bool:
     return index == 0 or node.op_type in _JOINING
 
 
-def _has_weights(node: ir.Node) -> bool:
+def has_weights(node: ir.Node) -> bool:
     """Whether a node multiplies by constants that can be int8."""
     if node.domain or node.op_type not in {"Conv", "Gemm", "MatMul"} or not is_computed(node.inputs[0]):
         return False
