@@ -61,6 +61,7 @@ class Trainer:
         self._settings, self._plan, self._affine = settings, plan, samples.affine
         self._student, self._teacher = LoweredModule(student), LoweredModule(teacher)
         self._teacher_heads = heads(teacher, samples.targets)
+        self._all_labelled = all(head.output in samples.targets for head in self.heads)
         self._weights = {head.output: tf.Variable(1.0, trainable=False) for head in self.heads}
         self._inputs = student.inputs
         self._layers = matching_layers(student, teacher, settings.hint)
@@ -84,7 +85,7 @@ class Trainer:
     @property
     def needs_teacher(self) -> bool:
         """Whether the loss asks for the teacher's answers."""
-        return self._plan.label_share < 1 or self._settings.hint is not Hint.NONE
+        return self._plan.label_share < 1 or self._settings.hint is not Hint.NONE or not self._all_labelled
 
     def step(
         self, inputs: Sequence[Array], targets: Mapping[str, Array], taught: Mapping[str, Array], learning_rate: float
