@@ -69,7 +69,7 @@ class Recovery:
                 "lesson": target.job.lesson.digests,
                 "shrink": shrink.model_dump(mode="json"),
                 "settings": settings,
-                "original first": first and "by labels",
+                "original first": first,
                 "trained": [recipe.recover.recover, recipe.recover.qat and recipe.recover.qat_bits],
             }
         )
@@ -92,11 +92,10 @@ class Recovery:
             lock.training[target.target.name] = TrainingChoice(self.inputs, planned)
 
     def begun(self, target: TargetJob) -> TargetJob:
-        """The job whose original was trained, where it is to be: by the labels alone, for it has no better teacher."""
+        """The job whose original was trained, where it is to be."""
         if not self.original_first:
             return target
-        learning = replace(self, settings=replace(self.settings, label_share=1.0)) if self.settings else self
-        target, parent = learning.train(target, target.job.original)
+        target, parent = self.train(target, target.job.original)
         return replace(target, parent=parent)
 
     def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:

@@ -90,7 +90,6 @@ def set_up(
     if trainer.needs_teacher and not augment and settings.hint is Hint.NONE:
         cached = stored_answers(trainer, train, workdir)
     feed = Feed(train, student.inputs, plan.batch, augment, settings.seed, cached)
-    trainer.balance(selection, taught)
     before = trainer.evaluate(selection, taught)
     if not before.is_finite:
         raise InvalidInputError(

@@ -30,8 +30,6 @@ from edgekit.passes.recover.widening import widened
 __all__ = ["Trainer"]
 
 _EVALUATED = 256
-# No output counts for less than this share of what it would need to begin like the others.
-_LEAST_LACK = 1e-3
 _REWRITE = "auto_mixed_precision_onednn_bfloat16"
 
 
@@ -62,7 +60,6 @@ class Trainer:
         self._student, self._teacher = LoweredModule(student), LoweredModule(teacher)
         self._teacher_heads = heads(teacher, samples.targets)
         self._all_labelled = all(head.output in samples.targets for head in self.heads)
-        self._weights = {head.output: tf.Variable(1.0, trainable=False) for head in self.heads}
         self._inputs = student.inputs
         self._layers = matching_layers(student, teacher, settings.hint)
         self._trained = trained(student, self._student)
@@ -101,25 +98,24 @@ class Trainer:
             answers = self._teach(tuple(part.inputs[spec.name] for spec in self._inputs))
             yield {name: answer.numpy() for name, answer in answers.items()}
 
-    def balance(self, samples: Samples, taught: Mapping[str, Array]) -> None:
-        """Weigh outputs that learn from the teacher alone so that each begins with the same loss, their mean.
-
-        An output that is nearly right already would learn nothing beside one that is far off.
-        """
-        if len(self.heads) < 2 or self._plan.label_share > 0:
-            return
-        logits, _ = self._answers(samples, taught)
-        wanted = {name: array[: len(logits[name])] for name, array in taught.items()}
-        losses = {name: float(loss) for name, loss in self._losses(logits, {}, wanted).items()}
-        mean = float(np.mean(list(losses.values())))
-        for name, loss in losses.items():
-            self._weights[name].assign(mean / max(loss, _LEAST_LACK * mean) if mean else 1.0)
-
     def evaluate(self, samples: Samples, taught: Mapping[str, Array]) -> Score:
         """How good the student is now on `samples`, in the form that it has for inference."""
-        logits, loss = self._answers(samples, taught)
-        counted = samples.take(slice(0, len(next(iter(logits.values())))))
-        return score(self.heads, logits, counted.targets, taught, loss)
+        answers: dict[str, list[Array]] = {head.output: [] for head in self.heads}
+        losses, at = [], 0
+        for part in self._parts(samples):
+            rows = slice(at, at + len(part))
+            at += len(part)
+            logits, loss = self._examine(
+                tuple(part.inputs[spec.name] for spec in self._inputs),
+                dict(part.targets),
+                {name: array[rows] for name, array in taught.items()},
+            )
+            for name, answer in logits.items():
+                answers[name].append(answer.numpy())
+            losses.append(float(loss) * len(part))
+        whole = {name: np.concatenate(parts) for name, parts in answers.items()}
+        counted = samples.take(slice(0, at))
+        return score(self.heads, whole, counted.targets, taught, sum(losses) / at)
 
     def weights(self) -> dict[str, Array]:
         """The variables, ranges and statistics that training changes, by name."""
@@ -138,23 +134,6 @@ class Trainer:
         """Put in what `slots` gave."""
         for variable, array in zip(self._optimizer.variables, arrays, strict=True):
             variable.assign(array)
-
-    def _answers(self, samples: Samples, taught: Mapping[str, Array]) -> tuple[dict[str, Array], float]:
-        """The student's logits by output, and its loss."""
-        answers: dict[str, list[Array]] = {head.output: [] for head in self.heads}
-        losses, at = [], 0
-        for part in self._parts(samples):
-            rows = slice(at, at + len(part))
-            at += len(part)
-            logits, loss = self._examine(
-                tuple(part.inputs[spec.name] for spec in self._inputs),
-                dict(part.targets),
-                {name: array[rows] for name, array in taught.items()},
-            )
-            for name, answer in logits.items():
-                answers[name].append(answer.numpy())
-            losses.append(float(loss) * len(part))
-        return {name: np.concatenate(parts) for name, parts in answers.items()}, sum(losses) / at
 
     def _parts(self, samples: Samples) -> Iterator[Samples]:
         """Some samples at a time: as many as the network fixes, the rest then left out."""
@@ -192,26 +171,17 @@ class Trainer:
         return _logits(self._teacher_heads, self._teacher.activations(*self._prepared(inputs)))
 
     def _loss(self, logits: Mapping[str, Any], targets: Mapping[str, Any], taught: Mapping[str, Any]) -> Any:
-        """The weighted sum over outputs."""
-        losses = self._losses(logits, targets, taught)
-        return tf.add_n([self._weights[name] * loss for name, loss in losses.items()])
-
-    def _losses(
-        self, logits: Mapping[str, Any], targets: Mapping[str, Any], taught: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The loss of each output; one without targets is all the teacher's."""
-        losses: dict[str, Any] = {}
+        """The sum over outputs; one without targets is all the teacher's."""
+        losses = []
         for head in self.heads:
-            name, own = head.output, logits[head.output]
-            share = self._plan.label_share if name in targets else 0.0
-            parts = []
+            own = logits[head.output]
+            share = self._plan.label_share if head.output in targets else 0.0
             if share > 0:
-                parts.append(share * supervision(head, own, targets[name]))
+                losses.append(share * supervision(head, own, targets[head.output]))
             if share < 1 and taught:
-                parts.append((1 - share) * distillation(head, own, taught[name], self._settings.temperature))
-            if parts:
-                losses[name] = tf.add_n(parts)
-        return losses
+                told = distillation(head, own, taught[head.output], self._settings.temperature)
+                losses.append((1 - share) * told)
+        return tf.add_n(losses)
 
     def _prepared(self, inputs: Sequence[Any]) -> list[Any]:
         """The stored inputs as the lowered network takes them: laid out, and pixels made numbers."""
