@@ -363,6 +363,31 @@ def test_what_has_no_dynamic_kernel_is_named_as_float_and_nothing_but_that_is_re
         built([left])
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [FP16, QuantPlan(Precision.INT8, (("left", Precision.FP16), ("many", Precision.FP16)))],
+    ids=["fp16", "int8"],
+)
+def test_products_of_batches_have_no_halves_and_are_named_as_float(plan: QuantPlan, tmp_path: Path) -> None:
+    nodes = [
+        make_node("MatMul", [*pair], [result], name)
+        for pair, result, name in ((("w", "x"), "l", "left"), (("l", "m"), "p", "many"), (("p", "v"), "y", "dense"))
+    ]
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(8, 8)), "m": rng.normal(size=(2, 8, 8)), "v": rng.normal(size=(8, 8))}
+    model = save(tmp_path / "model.onnx", nodes, {"x": [BATCH, 2, 8, 8]}, weights)
+    np.savez(tmp_path / "samples.npz", x=rng.normal(size=(8, 2, 8, 8)).astype(np.float32))
+    backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, tmp_path / "samples.npz", tmp_path)
+    float_file = backend.compile(request)
+    (tmp_path / "other").mkdir()
+    artifact = backend.compile(replace(request, plan=plan, baseline=float_file, workdir=tmp_path / "other"))
+    named = dict(artifact.plan.layers)
+    assert named["left"] == named["many"] == Precision.FP32
+    assert named.get("dense", plan.default) == plan.default
+    (measurement,), _ = measure(artifact.path, timing=False)
+    assert backend.prove(artifact.plan, measurement.account).violations == ()
+
+
 @pytest.mark.parametrize(("io", "code"), [("int8", 9), ("uint8", 3)])
 def test_ends_can_be_integers(io: str, code: int, compiled: Compile) -> None:
     artifact = compiled(INT8, io=io)

@@ -42,7 +42,7 @@ class TFLiteBackend:
     """TFLite files for LiteRT (CPU, XNNPACK), or for an older runtime, as the target's option `runtime` names it."""
 
     name: ClassVar[str] = "tflite"
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     runtime: ClassVar[str] = "ai_edge_litert"
     precisions: ClassVar[tuple[Precision, ...]] = (
         Precision.INT8, Precision.MIXED, Precision.DYNAMIC, Precision.FP16, Precision.FP32,
@@ -103,7 +103,7 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
     from edgekit.backends.promise import promised
     from edgekit.backends.tflite.quantize import quantize
-    from edgekit.backends.tflite.recorded import layers_left_float, recorded_ranges
+    from edgekit.backends.tflite.recorded import recorded_ranges
     from edgekit.ir.quantization import made_for
     from edgekit.lowering import scope_names
 
@@ -114,8 +114,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
     float_file, scopes = baseline.path.read_bytes(), scope_names(model)
     recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
     runtime = _runtime(request)
-    floating = layers_left_float(float_file, scopes) if request.plan.default is Precision.DYNAMIC else ()
-    plan = replace(request.plan, layers=(*request.plan.layers, *((layer, Precision.FP32) for layer in floating)))
+    plan = _left_float(request.plan, float_file, scopes)
     content = quantize(
         float_file,
         plan,
@@ -130,7 +129,22 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
         tuple(replace(spec, dtype=io) if spec.dtype == "float32" else spec for spec in specs)
         for specs in (baseline.inputs, baseline.outputs)
     )
-    return replace(_write(content, request, inputs, outputs), plan=promised(plan, model, floating))
+    return replace(_write(content, request, inputs, outputs), plan=promised(plan, model))
+
+
+def _left_float(plan: QuantPlan, content: bytes, scopes: Mapping[str, str]) -> QuantPlan:
+    """`plan` with float32 for layers of the float file that there is nothing narrower for."""
+    from edgekit.backends.tflite.recorded import layers_left_float
+
+    wanted = dict.fromkeys(scopes, plan.default) | dict(plan.layers)
+    floating = [
+        layer
+        for precision in (Precision.DYNAMIC, Precision.FP16)
+        if precision in wanted.values()
+        for layer in layers_left_float(content, scopes, precision)
+        if wanted[layer] is precision
+    ]
+    return QuantPlan(plan.default, (*plan.layers, *((layer, Precision.FP32) for layer in floating)))
 
 
 def _write(

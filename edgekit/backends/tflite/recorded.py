@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.tflite.calibrate import Ranges
-from edgekit.core.types import TensorSpec
+from edgekit.core.types import Precision, TensorSpec
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir import Model
 from edgekit.ir.quantization import QuantParams, recorded_params
@@ -60,15 +60,17 @@ def tensors_stored_whole(content: bytes) -> Iterator[str]:
             yield graph.tensors[operator.outputs[0]].name.decode()
 
 
-def layers_left_float(content: bytes, scopes: Mapping[str, str]) -> list[str]:
-    """The layers that are not made dynamic: nothing is stored for them, or they would be slow.
+def layers_left_float(content: bytes, scopes: Mapping[str, str], precision: Precision) -> list[str]:
+    """The layers that a precision leaves as they are: nothing is stored for them, or they would be slow.
 
-    A product of two computed values has no weights, and one with its constant in front has no kernel. XNNPACK has none
-    for a depthwise convolution, and with what LiteRT runs instead DS-CNN takes twice as long.
+    Dynamic int8: a product of two computed values has no weights, and one with its constant in front has no kernel.
+    XNNPACK has none for a depthwise convolution, and with what LiteRT runs instead DS-CNN takes twice as long.
+    fp16: ai-edge-quantizer stores products of batches of matrices in float32.
 
     Args:
         content: the float file.
         scopes: the prefix of tensor names of each layer.
+        precision: what the other layers get.
     """
     file = flatbuffer.read(content)
     graph = file.subgraphs[0]
@@ -76,8 +78,12 @@ def layers_left_float(content: bytes, scopes: Mapping[str, str]) -> list[str]:
     for kind, operator in zip(flatbuffer.op_names(file), graph.operators, strict=True):
         if kind not in {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", *_WEIGHTED}:
             continue
-        data = file.buffers[graph.tensors[operator.inputs[1]].buffer].data
-        if kind == "DEPTHWISE_CONV_2D" or data is None or not len(data):
+        stored = [file.buffers[graph.tensors[index].buffer].data for index in operator.inputs[:2]]
+        constant = [data is not None and len(data) > 0 for data in stored]
+        if {
+            Precision.DYNAMIC: kind == "DEPTHWISE_CONV_2D" or not constant[1],
+            Precision.FP16: kind == "BATCH_MATMUL" and any(constant),
+        }.get(precision):
             parts = graph.tensors[operator.outputs[0]].name.decode().split(";")
             found += [scope for part in parts if (scope := _scope(part, set(scopes.values()))) is not None]
     return [layer for layer, scope in scopes.items() if scope in found]
