@@ -41,7 +41,8 @@ def main() -> None:
                 print(f"| {name} | {backend} | {_row(data / file, backend, Path(folder))} |", flush=True)
 
 
-def _row(source: Path, backend: str, folder: Path) -> str:
+def prepare(source: Path, folder: Path) -> Model:
+    """The fused Model of a file, as `model.onnx` in `folder`, beside made-up samples."""
     for stage, path in (("import_model", source), ("fuse_model", folder / "model.onnx")):
         child.call(
             f"edgekit.pipeline.native:{stage}",
@@ -51,10 +52,23 @@ def _row(source: Path, backend: str, folder: Path) -> str:
         )
     model = Model.load(folder / "model.onnx")
     np.savez(folder / "samples.npz", **probe(model, 0, SAMPLES))  # type: ignore[arg-type]
+    return model
+
+
+def compiled(backend: str, folder: Path, plan: QuantPlan, baseline: Artifact | None = None) -> Artifact:
+    """What `prepare` left in `folder`, compiled; from its float artifact `baseline` where the plan is not float."""
+    workdir = Path(tempfile.mkdtemp(dir=folder))
+    calibration = folder / "samples.npz" if baseline else None
+    request = CompileRequest(folder / "model.onnx", plan, baseline, calibration, workdir)
+    return load_backend(backend).compile(request)
+
+
+def _row(source: Path, backend: str, folder: Path) -> str:
+    model = prepare(source, folder)
     lifted = [str(node.name) for node in model.graph if node.op_type in MULTIPLYING][::2]
-    plain = _compiled(backend, folder, QuantPlan(Precision.FP32), None)
+    plain = compiled(backend, folder, QuantPlan(Precision.FP32))
     wide, narrow = (
-        _compiled(backend, folder, QuantPlan(Precision.INT8, tuple((layer, precision) for layer in lifted)), plain)
+        compiled(backend, folder, QuantPlan(Precision.INT8, tuple((layer, precision) for layer in lifted)), plain)
         for precision in (Precision.FP32, Precision.FP16)
     )
     others = [narrow.path, plain.path]
@@ -72,13 +86,6 @@ def _row(source: Path, backend: str, folder: Path) -> str:
     shares = [fp16 / base, rest[0] / base if rest else None, whole / base]
     told = " | ".join("" if share is None else f"{share:.2f}" for share in shares)
     return f"{len(lifted)} | {narrow.size / wide.size:.2f} | {told}"
-
-
-def _compiled(backend: str, folder: Path, plan: QuantPlan, baseline: Artifact | None) -> Artifact:
-    workdir = Path(tempfile.mkdtemp(dir=folder))
-    calibration = folder / "samples.npz" if baseline else None
-    request = CompileRequest(folder / "model.onnx", plan, baseline, calibration, workdir)
-    return load_backend(backend).compile(request)
 
 
 def _sixteen(model: Model, plain: Artifact, lifted: list[str], folder: Path) -> Path:

@@ -64,7 +64,7 @@ def layers_left_float(content: bytes, scopes: Mapping[str, str], precision: Prec
     """The layers that a precision leaves as they are: nothing is stored for them, or they would be slow.
 
     Dynamic int8: a product of two computed values has no weights, and one with its constant in front has no kernel.
-    XNNPACK has none for a depthwise convolution, and with what LiteRT runs instead DS-CNN takes twice as long.
+    XNNPACK has none for a depthwise convolution, and what LiteRT runs instead is slow.
     fp16: ai-edge-quantizer stores products of batches of matrices in float32.
 
     Args:
