@@ -69,16 +69,18 @@ class Cell:
     error: str = ""
 
     def __str__(self) -> str:
-        """The drop, or else the value, and how near int8's answers are; ✗ outside the accuracy gate."""
+        """The drop, or else the value; how near int8's answers are; bytes and time; ✗ outside the accuracy gate."""
         if self.error:
             return f"refused ({self.exit_code})"
         if self.precision == "fp32":
             return "fp32"
+        assert self.size is not None
         first = "" if self.metric.endswith("sqnr") else f"{self.value:.1f}, "
         if self.drop is not None:
             first = f"{self.drop:+.2f}, "
+        cost = f"{self.size:.2f}" if self.time is None else f"{self.size:.2f}, {self.time:.2f}"
         lifted = f", {self.lifted} in float" if self.lifted else ""
-        return f"{first}{self.sqnr:.1f} dB{lifted}{' ✗' if self.exit_code == ACCURACY_CODE else ''}"
+        return f"{first}{self.sqnr:.1f} dB, {cost}{lifted}{' ✗' if self.exit_code == ACCURACY_CODE else ''}"
 
 
 def main() -> None:
@@ -92,11 +94,8 @@ def main() -> None:
     log = asked.results / "cells.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     done = {(cell.model, cell.backend, cell.build): cell for cell in (from_json(Cell, json.loads(x)) for x in lines)}
-    print(
-        "| model | back end | figure | float | plain int8 | repaired | mixed | auto ships | by | bytes | time |"
-        " exit code |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| model | back end | figure | float | plain int8 | repaired | by | mixed | auto ships | exit code |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         models = prepare(Path(os.environ["EDGEKIT_ACCEPTANCE_DATA"]), home)
@@ -148,15 +147,14 @@ def nearness(report: TargetReport) -> float:
 
 def row(cells: Sequence[Cell]) -> str:
     """A model on a back end, its builds in the order of `BUILDS`."""
-    auto = cells[-1]
+    plain, repaired, mixed, auto = cells
     shown = next((cell for cell in cells if not cell.error), auto)
     figure = f"{shown.metric}, drop" if shown.drop is not None else shown.metric
     baseline = "" if shown.original is None or shown.drop is None else f"{shown.original:.2f}"
     ships = str(auto) if auto.error or auto.precision == "fp32" else f"{auto.precision}: {auto}"
-    size, time = ("" if value is None else f"{value:.2f}" for value in (auto.size, auto.time))
     code = f"{auto.exit_code} {', '.join(auto.failed)}".rstrip()
-    texts = (auto.model, auto.backend, figure, baseline, *map(str, cells[:-1]), ships, auto.repair, size, time, code)
-    return f"| {' | '.join(texts)} |"
+    texts = (auto.model, auto.backend, figure, baseline, plain, repaired, repaired.repair, mixed, ships, code)
+    return f"| {' | '.join(map(str, texts))} |"
 
 
 if __name__ == "__main__":
