@@ -335,7 +335,7 @@ def test_a_recipe_with_a_mistake(text: str, words: Sequence[str], refused: Calla
         (2, ("-t", "raspbery-pi-5"), ("'raspbery-pi-5'", "raspberry-pi-5", "edgekit targets")),
         (2, ("-t", "./board.toml"), ("./board.toml",)),
         (10, ("--backend", "tpu"), ("'tpu'", "onnxruntime, openvino, tflite")),
-        (2, ("--precision", "int4"), ("--precision int4", "auto, int8, mixed, fp16, fp32")),
+        (2, ("--precision", "int4"), ("--precision int4", "auto, int8, mixed, dynamic, fp16, fp32")),
         (2, ("--normalize", "0..2"), ("--normalize 0..2", "'0..1'")),
         (2, ("--no-data",), ("--no-data",)),
         (2, ("--max-latency", "20"), ("'20' is not a duration", "20ms")),
