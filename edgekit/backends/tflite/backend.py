@@ -102,6 +102,7 @@ def _compile_float(model: Model, request: CompileRequest) -> Artifact:
 
 def _quantize(model: Model, request: CompileRequest) -> Artifact:
     from edgekit.backends.promise import promised
+    from edgekit.backends.tflite.float_layers import with_float_layers
     from edgekit.backends.tflite.quantize import quantize
     from edgekit.backends.tflite.recorded import recorded_ranges
     from edgekit.ir.quantization import made_for
@@ -114,7 +115,7 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
     float_file, scopes = baseline.path.read_bytes(), scope_names(model)
     recorded = recorded_ranges(float_file, model, baseline.inputs, scopes)
     runtime = _runtime(request)
-    plan = _left_float(request.plan, float_file, scopes)
+    plan = with_float_layers(request.plan, float_file, scopes)
     content = quantize(
         float_file,
         plan,
@@ -130,21 +131,6 @@ def _quantize(model: Model, request: CompileRequest) -> Artifact:
         for specs in (baseline.inputs, baseline.outputs)
     )
     return replace(_write(content, request, inputs, outputs), plan=promised(plan, model))
-
-
-def _left_float(plan: QuantPlan, content: bytes, scopes: Mapping[str, str]) -> QuantPlan:
-    """`plan` with float32 for layers of the float file that there is nothing narrower for."""
-    from edgekit.backends.tflite.recorded import layers_left_float
-
-    wanted = dict.fromkeys(scopes, plan.default) | dict(plan.layers)
-    floating = [
-        layer
-        for precision in (Precision.DYNAMIC, Precision.FP16)
-        if precision in wanted.values()
-        for layer in layers_left_float(content, scopes, precision)
-        if wanted[layer] is precision
-    ]
-    return QuantPlan(plan.default, (*plan.layers, *((layer, Precision.FP32) for layer in floating)))
 
 
 def _write(
@@ -206,16 +192,11 @@ def _samples(model: Model, baseline: Artifact, path: Path) -> Samples:
     """
     import numpy as np
 
+    from edgekit.passes.quantize.ranges import check_samples
+
     with np.load(path) as stored:
         samples = {spec.name: stored[spec.name] for spec in model.inputs if spec.name in stored}
-    for spec in model.inputs:
-        found = samples[spec.name].shape if spec.name in samples else None
-        if not found or not found[0] or found[1:] != spec.sample_shape:
-            raise InvalidInputError(
-                f"the calibration data has {found or 'nothing'} for input {spec.name!r}, which takes {spec.shape}",
-                blame="your data",
-                remedy="Give one array for each input of the model, samples first: edgekit inspect MODEL lists them.",
-            )
+    check_samples(model, samples)
     return {
         spec.name: samples[spec.name].transpose(permutation(spec.layout, own.layout, samples[spec.name].ndim))
         for spec, own in zip(model.inputs, baseline.inputs, strict=True)

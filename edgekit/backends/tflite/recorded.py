@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.tflite.calibrate import Ranges
-from edgekit.core.types import Precision, TensorSpec
+from edgekit.core.types import TensorSpec
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir import Model
 from edgekit.ir.quantization import QuantParams, recorded_params
 from edgekit.passes.quantize.weights import is_stored_whole
 
-__all__ = ["layers_left_float", "recorded_ranges", "tensors_stored_whole"]
+__all__ = ["recorded_ranges", "scope_of", "tensors_stored_whole"]
 
 # Their outputs are stored as their first input is: LiteRT's kernels for them do not rescale.
 _HANDING_ON = frozenset(
@@ -60,35 +60,6 @@ def tensors_stored_whole(content: bytes) -> Iterator[str]:
             yield graph.tensors[operator.outputs[0]].name.decode()
 
 
-def layers_left_float(content: bytes, scopes: Mapping[str, str], precision: Precision) -> list[str]:
-    """The layers that a precision leaves as they are: nothing is stored for them, or they would be slow.
-
-    Dynamic int8: a product of two computed values has no weights, and one with its constant in front has no kernel.
-    XNNPACK has none for a depthwise convolution, and what LiteRT runs instead is slow.
-    fp16: ai-edge-quantizer stores products of batches of matrices in float32.
-
-    Args:
-        content: the float file.
-        scopes: the prefix of tensor names of each layer.
-        precision: what the other layers get.
-    """
-    file = flatbuffer.read(content)
-    graph = file.subgraphs[0]
-    found = []
-    for kind, operator in zip(flatbuffer.op_names(file), graph.operators, strict=True):
-        if kind not in {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", *_WEIGHTED}:
-            continue
-        stored = [file.buffers[graph.tensors[index].buffer].data for index in operator.inputs[:2]]
-        constant = [data is not None and len(data) > 0 for data in stored]
-        if {
-            Precision.DYNAMIC: kind == "DEPTHWISE_CONV_2D" or not constant[1],
-            Precision.FP16: kind == "BATCH_MATMUL" and any(constant),
-        }.get(precision):
-            parts = graph.tensors[operator.outputs[0]].name.decode().split(";")
-            found += [scope for part in parts if (scope := _scope(part, set(scopes.values()))) is not None]
-    return [layer for layer, scope in scopes.items() if scope in found]
-
-
 def _values(model: Model, scopes: Mapping[str, str], tensors: Mapping[int, str]) -> dict[int, str]:
     """The Model's value that a tensor holds, for each tensor that holds one, of those given in execution order.
 
@@ -99,13 +70,13 @@ def _values(model: Model, scopes: Mapping[str, str], tensors: Mapping[int, str])
     places = {scopes[node.name or ""]: place for place, node in enumerate(nodes)}
     holding: dict[int, int] = {}
     for index, name in tensors.items():
-        layers = [places[scope] for part in name.split(";") if (scope := _scope(part, places)) is not None]
+        layers = [places[scope] for part in name.split(";") if (scope := scope_of(part, places)) is not None]
         if layers:
             holding[max(layers)] = index
     return {index: nodes[place].outputs[0].name or "" for place, index in holding.items()}
 
 
-def _scope(name: str, scopes: Collection[str]) -> str | None:
+def scope_of(name: str, scopes: Collection[str]) -> str | None:
     """The longest of the scopes that a TensorFlow name lies in."""
     parts = name.split("/")
     prefixes = ("/".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))

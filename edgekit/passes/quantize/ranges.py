@@ -14,7 +14,7 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams
 from edgekit.ir.run import batches, open_session
 
-__all__ = ["Range", "contents", "measure_ranges", "params_of_range"]
+__all__ = ["Range", "check_samples", "contents", "measure_ranges", "params_of_range"]
 
 # All values of a network are in memory at once.
 _SAMPLES_AT_ONCE = 8
@@ -57,7 +57,7 @@ def measure_ranges(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) ->
 
 def contents(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """What each float value holds, with its name, a few samples at a time; arguments and errors of `measure_ranges`."""
-    _check_samples(model, samples)
+    check_samples(model, samples)
     probed = model.clone()
     outputs = probed.graph.outputs
     shown = {value.name for value in outputs}
@@ -97,7 +97,12 @@ def params_of_range(values: Range, *, symmetric: bool = False) -> QuantParams:
     return QuantParams(float(step), int(np.clip(round(-128 - low / float(step)), -128, 127)))
 
 
-def _check_samples(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def check_samples(model: Model, samples: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Refuse calibration samples that don't fit.
+
+    Raises:
+        InvalidInputError: an input has none, or of another shape.
+    """
     for spec in model.inputs:
         found = samples[spec.name].shape if spec.name in samples else None
         if not found or not found[0] or found[1:] != spec.sample_shape:
