@@ -54,7 +54,8 @@ def _powers(model: Model, each: ScaleClass, peaks: Mapping[tuple[str, int], _Arr
     """The exponents of the scales, (channels,); 0 in the middle."""
     reached = [_relative(peaks[place]) for place in each.values]
     read = [_relative(_peak(model, axis.constant, axis.axis)) for axis in each.weights if not axis.made]
-    powers = (np.mean(read, axis=0) - np.mean(reached, axis=0)) / 2
+    with np.errstate(invalid="ignore"):  # neither anything nor read
+        powers = (np.mean(read, axis=0) - np.mean(reached, axis=0)) / 2
     # A channel that is never anything, or that nobody reads, may stay as it is.
     known = np.isfinite(powers)
     powers = np.rint(np.where(known, powers - (np.median(powers[known]) if known.any() else 0), 0))
@@ -62,8 +63,8 @@ def _powers(model: Model, each: ScaleClass, peaks: Mapping[tuple[str, int], _Arr
 
 
 def _relative(peaks: _Array) -> _Array:
-    """Binary logarithms of peaks, beside the largest of them; minus infinity of zeros."""
-    with np.errstate(divide="ignore"):
+    """Binary logarithms of peaks, beside the largest of them; no finite numbers of zeros."""
+    with np.errstate(divide="ignore", invalid="ignore"):
         found: _Array = np.log2(peaks) - np.log2(peaks.max())
     return found
 
