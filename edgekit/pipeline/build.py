@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import Backend, load_backend
+from edgekit.core import events
 from edgekit.core.errors import EdgekitError, UsageError, from_system
 from edgekit.core.recipe import Recipe
 from edgekit.core.recipe_file import load_recipe
@@ -42,6 +43,9 @@ from edgekit.report.build_report import BuildReport, TargetReport
 from edgekit.report.gates import combine
 
 __all__ = ["build"]
+
+# The precisions that can take and give integers.
+_INTEGER_ENDS = frozenset({Precision.INT8, Precision.MIXED})
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ def _build_target(job: Job, target: Target, backend: Backend, boards: Boards, ou
             recovery.remember(built, output.lock)
             built = repaired(built, output.lock)
             trial, candidates = choose(built, output.lock)
+            _warn_of_float_ends(built, trial)
         finally:
             built.clock.close()
         output.lock.save(output.folder.path)
@@ -207,17 +212,27 @@ def _want_int8(recipe: Recipe) -> None:
 
 
 def _want_float_ends(recipe: Recipe) -> None:
-    if recipe.precision.io != "float32" and recipe.precision.precision == Precision.DYNAMIC:
+    if recipe.precision.io != "float32" and recipe.precision.precision not in {"auto", *_INTEGER_ENDS}:
         raise UsageError(
-            f"--io {recipe.precision.io}: what is dynamic takes and gives float32, and rounds in between",
+            f"--io {recipe.precision.io}: what is {recipe.precision.precision} takes and gives float32",
             blame="the command line",
-            remedy="Leave --io out, or give --precision int8.",
+            remedy="Leave --io out, or give --precision int8 or mixed.",
         )
     if recipe.precision.io != "float32" and recipe.model.states not in ({}, "none"):
         raise UsageError(
             f"--io {recipe.precision.io} would give a state one scale where it comes out and another where it goes in",
             blame="the command line",
             remedy="Leave --io out: a model with state takes and gives float32, and is int8 inside.",
+        )
+
+
+def _warn_of_float_ends(target: TargetJob, trial: Trial) -> None:
+    """`auto` may come to what has no integers at its ends."""
+    wanted = target.job.recipe.precision.io
+    if wanted != "float32" and trial.precision not in _INTEGER_ENDS:
+        events.warn(
+            f"{target.target.name}: {trial.precision} is best here, and takes and gives float32, not {wanted};"
+            " --precision int8 would keep to that"
         )
 
 

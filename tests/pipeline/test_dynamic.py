@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgekit.core import events
 from edgekit.core.errors import UsageError
 from edgekit.pipeline.build import build
 
@@ -92,7 +93,17 @@ def test_it_needs_no_data_but_auto_can_not_prove_it_then(target, tmp_path):
     assert (asked.precision, asked.passed) == ("dynamic", None)
 
 
-def test_integers_at_its_ends_are_refused(target, tmp_path):
-    flags = {"precision": {"precision": "dynamic", "io": "int8"}}
-    with pytest.raises(UsageError, match="--io int8"):
+@pytest.mark.parametrize("precision", ["dynamic", "fp16", "fp32"])
+def test_integers_at_the_ends_of_what_is_float_are_refused(precision, target, tmp_path):
+    flags = {"precision": {"precision": precision, "io": "int8"}}
+    with pytest.raises(UsageError, match=f"--io int8: what is {precision} takes and gives float32"):
         build("digits-mlp", [target], flags=flags, out=tmp_path)
+
+
+def test_auto_says_that_its_ends_are_float(lifted, target, tmp_path):
+    heard: list[events.Event] = []
+    data = {"train": str(_DIGITS / "train.npz"), "eval": str(_DIGITS / "eval.npz")}
+    with events.listening(heard.append):
+        shipped = _built(str(lifted), target, tmp_path, data=data, precision={**_PLAIN, "io": "int8"})
+    assert shipped.precision == "dynamic"
+    assert any("dynamic is best here, and takes and gives float32, not int8" in event.text for event in heard)
