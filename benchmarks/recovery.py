@@ -34,7 +34,7 @@ from edgekit.passes.prune.importance import Evidence
 from edgekit.passes.prune.schedule import Schedule
 from edgekit.passes.recover.recovery import recover_model, repeatable
 from edgekit.passes.recover.samples import Samples
-from edgekit.passes.recover.settings import RecoverSettings
+from edgekit.passes.recover.settings import Augment, RecoverSettings
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 
@@ -56,6 +56,7 @@ class Row:
         form: of BatchNormalization: "kept", "folded", or "re-inserted".
         schedule: of the pruning.
         first: the row whose network is pruned, and teaches, instead of the original.
+        mixed: whether photographs are mixed, too, besides being flipped and shifted; for twice the epochs.
     """
 
     title: str
@@ -65,13 +66,14 @@ class Row:
     form: str = "kept"
     schedule: Schedule = Schedule.CAPACITY
     first: str = ""
+    mixed: bool = False
 
 
 ROWS = {
     "pruned-distilled": Row("distillation, no labels", 0.0),
     "pruned-both": Row("labels and distillation", 0.5),
     "original-both": Row("labels and distillation", 0.5, pruned=False),
-    "pruned-first": Row("labels and distillation, the original first", 0.5, first="original-both"),
+    "pruned-first": Row("distillation from the original, trained by labels", 0.0, first="original-labels", mixed=True),
     "original-distilled": Row("distillation, no labels", 0.0, pruned=False),
     "reinserted": Row("distillation, no labels", 0.0, form="re-inserted"),
     "folded": Row("distillation, no labels", 0.0, form="folded"),
@@ -155,12 +157,16 @@ class Case:
         student = self.student(row, teacher, seed)
         if row.label_share is None:
             return Result(name, seed, 0, self.top1(student), 0.0)
-        labelled = row.label_share > 0
+        labelled = row.label_share > 0 or bool(row.first)
         selection, train = (
             self.samples(rows, labelled=labelled) for rows in (self.order[:SELECTION], self.order[SELECTION:])
         )
         settings = RecoverSettings(
-            epochs=epochs, seed=seed, label_share=row.label_share, reinsert=row.form == "re-inserted"
+            epochs=epochs * (2 if row.mixed else 1),
+            seed=seed,
+            label_share=row.label_share,
+            augment=(Augment.FLIP, Augment.SHIFT, Augment.MIXUP) if row.mixed else None,
+            reinsert=row.form == "re-inserted",
         )
         begun = time.process_time()
         with tempfile.TemporaryDirectory() as folder:

@@ -135,7 +135,7 @@ def recovery(
 ) -> Callable[[], Any]:
     """An epoch of recovery; `narrow` is what it does by itself on a CPU that has bfloat16."""
     fused, _ = apply(model, FUSION, 0, until_stable=True)
-    plan = Plan(BATCH, BatchNorm.BATCH, 0.99, share, narrow, reinsert=False)
+    plan = Plan(BATCH, BatchNorm.BATCH, 0.99, share, narrow, reinsert=False, tried=0)
     trainer = Trainer(model, fused, samples, RecoverSettings(), plan)
     feed = Feed(samples, model.inputs, BATCH, moves, 0, {})
     if share < 1 and not moves:

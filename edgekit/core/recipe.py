@@ -200,11 +200,12 @@ class RecoverSection(_Section):
         recover: whether it does.
         qat: whether the network is trained in int8 at the end, as the back end computes; what follows holds for both.
         qat_bits: of the weights in that; 4 makes a smaller file where the back end stores them so.
-        original_first: whether the original is trained on the labels before anything goes, so that the smaller network
-            starts from that and learns from that.
+        original_first: whether the original is trained on the labels, and nothing else, before anything goes, so that
+            the smaller network starts from that and learns from that.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
+            0 is without labels, but for the original's own training.
         learning_rate: the highest of the schedule.
         patience: epochs without a better score on the selection split that end it.
         augment: the random changes of the samples.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from edgekit.backends.base import IntegerBackend
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import INT4_TOP, Integers, from_json
+from edgekit.core.types import INT4_TOP, from_json
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
 from edgekit.passes.thin import Thinning
 from edgekit.pipeline.lock import Lock, TrainingChoice
@@ -92,10 +92,11 @@ class Recovery:
             lock.training[target.target.name] = TrainingChoice(self.inputs, planned)
 
     def begun(self, target: TargetJob) -> TargetJob:
-        """The job whose original was trained, where it is to be."""
+        """The job whose original was trained, where it is to be: by labels alone, since it is its own teacher."""
         if not self.original_first:
             return target
-        target, parent = self.train(target, target.job.original)
+        settings = replace(self._next(target, self.shares[0]), label_share=1.0)
+        target, parent = _train(target, target.job.original, settings)
         return replace(target, parent=parent)
 
     def train(self, target: TargetJob, model: SourceModel, *, thinned: bool = False) -> tuple[TargetJob, SourceModel]:
@@ -108,7 +109,7 @@ class Recovery:
         """
         if not self.wanted:
             return target, model
-        return self._train(target, model, self.shares[0], thinned=thinned)
+        return _train(target, model, replace(self._next(target, self.shares[0]), thinned=thinned))
 
     def quantize(self, target: TargetJob) -> TargetJob:
         """The job with its model's int8 form, trained in int8; as it is where that is not wanted.
@@ -127,23 +128,14 @@ class Recovery:
         integers = target.backend.integers(saturates=target.target.saturates)
         if target.job.recipe.recover.qat_bits == 4:
             integers = replace(integers, top=INT4_TOP)
-        target, trained = self._train(
-            target, target.model, self.int8, thinned=target.thinned is not None, integers=integers
-        )
+        thinned = target.thinned is not None
+        settings = replace(self._next(target, self.int8), thinned=thinned, integers=integers)
+        target, trained = _train(target, target.model, settings)
         return replace(target, int8_form=trained)
 
-    def _train(
-        self, target: TargetJob, model: SourceModel, share: float, *, thinned: bool, integers: Integers | None = None
-    ) -> tuple[TargetJob, SourceModel]:
-        job = target.job
-        settings = replace(self._part(len(target.curves) + 1, share), thinned=thinned, integers=integers)
-        trained = recover(job.store, model, target.teacher, job.lesson, settings, threads=_cores())
-        curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
-        return replace(target, curves=(*target.curves, curve)), trained
-
-    def _part(self, number: int, share: float) -> RecoverSettings:
-        """The settings of one training: its share of the epochs and of the time, or what the lock remembers."""
-        settings = self.settings
+    def _next(self, target: TargetJob, share: float) -> RecoverSettings:
+        """The settings of the next training: its share of the epochs and of the time, or what the lock remembers."""
+        settings, number = self.settings, len(target.curves) + 1
         assert settings is not None
         if number <= len(self.epochs):
             return replace(settings, share=share, epochs=self.epochs[number - 1], max_seconds=None)
@@ -154,6 +146,13 @@ class Recovery:
             epochs=None if epochs is None else max(math.floor(epochs * part), 1),
             max_seconds=None if seconds is None else seconds * part,
         )
+
+
+def _train(target: TargetJob, model: SourceModel, settings: RecoverSettings) -> tuple[TargetJob, SourceModel]:
+    job = target.job
+    trained = recover(job.store, model, target.teacher, job.lesson, settings, threads=_cores())
+    curve: LearningCurve = from_json(LearningCurve, trained.report["curve"])
+    return replace(target, curves=(*target.curves, curve)), trained
 
 
 def _cores() -> int:

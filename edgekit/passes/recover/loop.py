@@ -80,7 +80,7 @@ class Loop:
             limit = _DEFAULT_SECONDS * settings.share
         highest = settings.learning_rate
         if highest is None or limit is not None:
-            found = try_rates(self._trainer, self._feed, settings.optimizer)
+            found = try_rates(self._trainer, self._feed, settings.optimizer, self._setup.plan.tried)
             highest = found.rate if highest is None else highest
             if limit is not None:
                 left = int(max(limit - (time.monotonic() - self._started), 0) / found.seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.core.machine import cpu_features
+from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
 from edgekit.passes.recover.heads import heads
 from edgekit.passes.recover.samples import Samples
@@ -17,6 +18,9 @@ __all__ = ["SMALLEST_BATCH", "Plan", "default_epochs", "make_plan"]
 _SEEN = 900_000  # samples that a recovery sees, unless that makes too few or too many epochs
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 SMALLEST_BATCH = 16  # whose statistics say something
+# Steps that each rate of the range test trains: a third of an epoch, within these, and within so many MACs forward.
+_FEWEST_TRIED, _MOST_TRIED = 40, 100
+_TRIED_MACS = 3e11
 _NARROW = frozenset({"avx512_bf16", "amx_bf16"})
 
 
@@ -31,6 +35,7 @@ class Plan:
         label_share: of the loss.
         bfloat16: whether a step multiplies in bfloat16.
         reinsert: whether a network without BatchNormalization gets it.
+        tried: steps that each rate of the range test trains.
     """
 
     batch: int
@@ -39,6 +44,7 @@ class Plan:
     label_share: float
     bfloat16: bool
     reinsert: bool
+    tried: int
 
 
 def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan:
@@ -68,9 +74,23 @@ def make_plan(student: Model, train: Samples, settings: RecoverSettings) -> Plan
         norm is BatchNorm.BATCH and not settings.thinned and settings.integers is None
         if reinsert is None
         else reinsert,
+        _tried(model_cost(student).macs * batch, steps),
     )
 
 
 def default_epochs(samples: int, share: float) -> int:
     """How often a training sees so many samples that has `share` of what the data decides."""
     return int(np.clip(-(-_SEEN * share // samples), _FEWEST_EPOCHS, _MOST_EPOCHS))
+
+
+def _tried(macs: float, steps: int) -> int:
+    """The longer, the better: short trials like rates that are too high, or stop at a chance dip.
+
+    Nothing that a clock says has a part in it, or a locked build would take another rate.
+
+    Args:
+        macs: of a step, forward.
+        steps: of an epoch.
+    """
+    affordable = min(steps // 3, _TRIED_MACS / max(macs, 1))
+    return int(np.clip(affordable, _FEWEST_TRIED, _MOST_TRIED))

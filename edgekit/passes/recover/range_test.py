@@ -7,6 +7,7 @@ from the same weights on the same batches, that ends at rate 0 as the real one d
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -21,8 +22,7 @@ from edgekit.passes.recover.trainer import Trainer
 
 __all__ = ["Found", "find_learning_rate", "try_rates"]
 
-_STEPS = 40
-_JUDGED = 10  # the last steps of a trial
+_JUDGED = 0.25  # of a trial, its last steps
 _LADDER = (3e-4, 1e-3, 3e-3, 1e-2)
 # What a rate of Adam's is to the others.
 _TIMES = {Optimizer.SGD: 30.0, Optimizer.RMSPROP: 0.1}
@@ -36,8 +36,8 @@ class Found(NamedTuple):
     seconds: float
 
 
-def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer) -> Found:
-    """Train with some rates, on batches that the training does not see; then everything is as before.
+def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer, steps: int) -> Found:
+    """Train `steps` with each of some rates, on batches that the training does not see; then everything is as before.
 
     In int8 the network begins where it should end: the rates are a third then.
     """
@@ -48,40 +48,41 @@ def try_rates(trainer: Trainer, feed: Feed, optimizer: Optimizer) -> Found:
         check_stopped()
         events.progress("looking for a learning rate", 0.0)
         losses = []
-        for rate, (inputs, targets, taught) in zip(rates, _batches(feed), strict=True):
+        for rate, (inputs, targets, taught) in zip(rates, _batches(feed, steps), strict=True):
             losses.append(float(trainer.step(inputs, targets, taught, rate)))
             times.append(time.monotonic())
         trainer.set_weights(weights)
         trainer.set_slots(slots)
         return losses
 
-    rate = find_learning_rate(optimizer, trial, times=0.3 if trainer.fake else 1.0)
+    rate = find_learning_rate(optimizer, trial, steps, times=0.3 if trainer.fake else 1.0)
     return Found(rate, float(np.median(np.diff(times))))
 
 
-def _batches(feed: Feed) -> Iterator[Batch]:
-    left, number = _STEPS, _UNUSED
+def _batches(feed: Feed, steps: int) -> Iterator[Batch]:
+    left, number = steps, _UNUSED
     while left:
-        steps = min(left, feed.steps)
-        yield from feed.epoch(number, steps)
-        left, number = left - steps, number + 1
+        part = min(left, feed.steps)
+        yield from feed.epoch(number, part)
+        left, number = left - part, number + 1
 
 
 def find_learning_rate(
-    optimizer: Optimizer, trial: Callable[[list[float]], list[float]], *, times: float = 1.0
+    optimizer: Optimizer, trial: Callable[[list[float]], list[float]], steps: int, *, times: float = 1.0
 ) -> float:
     """The rate whose trial ends with the least loss; the search ends where a higher one is worse.
 
     Args:
         optimizer: decides which rates are tried.
         trial: trains with these rates, step by step, from the weights of now, and gives the losses.
+        steps: of each trial.
         times: what the rates are to the usual ones.
     """
     least, best = np.inf, 0.0
     ladder = [times * _TIMES.get(optimizer, 1.0) * each for each in _LADDER]
     for rate in ladder:
-        losses = trial([rate * (1 - step / _STEPS) for step in range(_STEPS)])
-        loss = float(np.mean(losses[-_JUDGED:]))
+        losses = trial([rate * (1 - step / steps) for step in range(steps)])
+        loss = float(np.mean(losses[-math.ceil(_JUDGED * steps) :]))
         if not loss < least:
             break
         least, best = loss, rate

@@ -15,7 +15,7 @@ from edgekit.passes.quantize import gemm_form, measure_ranges
 from edgekit.passes.recover.batch_norm import InsertBatchNorm, has_batch_norm
 from edgekit.passes.recover.feeding import Feed
 from edgekit.passes.recover.heads import with_shares
-from edgekit.passes.recover.planning import make_plan
+from edgekit.passes.recover.planning import Plan, make_plan
 from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.scoring import Score
 from edgekit.passes.recover.settings import Augment, Hint, RecoverSettings
@@ -36,6 +36,7 @@ class Setup:
         model: the network in the form that is trained.
         trainer: it and its teacher in TensorFlow.
         feed: the batches.
+        plan: what the data decided.
         selection: the samples that epochs are compared on, and `taught`, the teacher's answers to them.
         before: the score there, before recovery.
         key: digest of everything that decides the run.
@@ -44,6 +45,7 @@ class Setup:
     model: Model
     trainer: Trainer
     feed: Feed
+    plan: Plan
     selection: Samples
     taught: Mapping[str, Array]
     before: Score
@@ -97,4 +99,4 @@ def set_up(
             blame="your model",
             remedy="Check its weights, or take less away from it.",
         )
-    return Setup(model, trainer, feed, selection, taught, before, key)
+    return Setup(model, trainer, feed, plan, selection, taught, before, key)

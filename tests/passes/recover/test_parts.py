@@ -126,8 +126,8 @@ def test_the_range_test_takes_the_rate_that_ends_best() -> None:
     def trial(rates: list[float]) -> list[float]:
         return [(np.log10(rates[0]) + 2.5) ** 2 if rate < rates[0] / 2 else -1.0 for rate in rates]
 
-    assert find_learning_rate(Optimizer.ADAM, trial) == pytest.approx(3e-3)
-    assert find_learning_rate(Optimizer.SGD, lambda rates: [np.nan for _ in rates]) == pytest.approx(9e-3)
+    assert find_learning_rate(Optimizer.ADAM, trial, 40) == pytest.approx(3e-3)
+    assert find_learning_rate(Optimizer.SGD, lambda rates: [np.nan for _ in rates], 40) == pytest.approx(9e-3)
 
 
 def test_few_samples_are_seen_more_often() -> None:
