@@ -24,6 +24,7 @@ from edgekit.core.recipe import RecoverSection
 from edgekit.core.recipe_file import COMPRESSIONS, load_recipe
 from edgekit.core.resources import resource
 from edgekit.passes.recover.settings import Augment, BatchNorm, Hint, Optimizer, RecoverSettings, Schedule
+from edgekit.pipeline import stages
 from edgekit.pipeline.build import build
 
 _TARGET = "intel-cpu"
@@ -128,13 +129,22 @@ def test_without_labels_the_original_teaches(tmp_path):
     assert curve.after > curve.before
 
 
-def test_the_original_learns_first_and_the_smaller_one_from_it(tmp_path):
+def test_the_original_learns_first_by_labels_alone_and_the_smaller_one_from_it(tmp_path, monkeypatch):
+    asked: list[RecoverSettings] = []
+
+    def listened(*args: Any, **more: Any) -> Any:
+        asked.append(args[-1])
+        return train(*args, **more)
+
+    train = stages.recover
+    monkeypatch.setattr("edgekit.pipeline.recover.recover", listened)
     flags: Any = {
         "shrink": {"prune": 0.9, "importance": "random"},
-        "recover": {**_FAST, "epochs": 3, "original_first": True},
+        "recover": {**_FAST, "epochs": 3, "original_first": True, "label_share": 0},
         "precision": {"precision": "fp32"},
     }
     original, smaller = _built(tmp_path, flags).recovered
+    assert [settings.label_share for settings in asked] == [1, 0]
     assert len(original.epochs) == len(smaller.epochs) == 1
     assert smaller.before < original.before
     assert json.loads((tmp_path / "edgekit.lock").read_text())["training"][_TARGET]["epochs"] == [1, 1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from edgekit.core.types import Layout, TensorSpec
 from edgekit.ir.run import max_relative, run
@@ -17,11 +18,12 @@ from edgekit.passes.recover.checkpoint import Checkpoint, read, write
 from edgekit.passes.recover.feeding import Feed
 from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.optimizing import learning_rate
-from edgekit.passes.recover.planning import default_epochs
+from edgekit.passes.recover.planning import default_epochs, make_plan
 from edgekit.passes.recover.range_test import find_learning_rate
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import Augment, Epoch, Optimizer, RecoverSettings, Schedule
 from edgekit.passes.recover.training import trained
+from tests.lowering.conftest import make_model
 from tests.passes.recover.conftest import Digits
 
 
@@ -128,6 +130,16 @@ def test_the_range_test_takes_the_rate_that_ends_best() -> None:
 
     assert find_learning_rate(Optimizer.ADAM, trial, 40) == pytest.approx(3e-3)
     assert find_learning_rate(Optimizer.SGD, lambda rates: [np.nan for _ in rates], 40) == pytest.approx(9e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "wide", "tried"), [(500, 64, 40), (16_000, 64, 83), (64_000, 64, 100), (64_000, 8192, 69)]
+)
+def test_a_rate_is_tried_longer_where_there_is_more_to_see_and_it_is_cheap(count: int, wide: int, tried: int) -> None:
+    weights = {"w": np.zeros((8192, wide), np.float32)}
+    student = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["N", 8192]}, weights, ["y"])
+    train = Samples({"x": np.broadcast_to(np.float32(0), (count, 8192))})
+    assert make_plan(student, train, RecoverSettings()).tried == tried
 
 
 def test_few_samples_are_seen_more_often() -> None:
