@@ -20,7 +20,6 @@ from edgekit.core.types import (
     PrecisionProof,
     QuantPlan,
 )
-from edgekit.data.metrics import confusions, evaluate
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL
@@ -28,8 +27,9 @@ from edgekit.passes.recover.settings import LearningCurve
 from edgekit.pipeline.equalise import equalised
 from edgekit.pipeline.findings import Judgement, Showing, Times, Trial
 from edgekit.pipeline.job import Job, whole
+from edgekit.pipeline.judge import agreement, judge, same_golden
 from edgekit.pipeline.lock import PruningChoice
-from edgekit.pipeline.measure import MIN_GOLDEN_SQNR, Arrays, Run, echoed, run_artifact, worst_sqnr
+from edgekit.pipeline.measure import Arrays, Run, run_artifact
 from edgekit.pipeline.stages import SourceModel, compile_plan, fuse, repair_for
 from edgekit.pipeline.targets import Target
 
@@ -160,7 +160,7 @@ class TargetJob:
             artifact=artifact,
             proof=proof,
             golden=run.golden[0],
-            selection=self._judge(run, "selection").metrics,
+            selection=judge(self.job, run, "selection").metrics,
             times=self._times(artifact, against, run),
         )
 
@@ -177,11 +177,11 @@ class TargetJob:
         artifact = self.artifact(plan)
         run = self._run(plan, artifact, LOCAL, "selection", doing="try")
         self._prove(artifact, run.measurements[0])
-        return self._judge(run, "selection", self._answers(other) if other else None).metrics
+        return judge(self.job, run, "selection", self._answers(other) if other else None).metrics
 
     def held_against(self, trial: Trial, other: Trial) -> tuple[Metric, ...]:
         """What a trial gives on the selection split, where another one's answers count as the original's."""
-        return self._judge(self._first_run(trial.plan)[2], "selection", self._answers(other)).metrics
+        return judge(self.job, self._first_run(trial.plan)[2], "selection", self._answers(other)).metrics
 
     def _answers(self, trial: Trial) -> Arrays | None:
         """What a trial answers on the selection split, as metrics take it."""
@@ -202,7 +202,7 @@ class TargetJob:
         judgement = Judgement((), {})
         if "report" in self.job.data.splits:
             run = self._run(trial.plan, trial.artifact, LOCAL, "report")
-            judgement = self._judge(run, "report")
+            judgement = judge(self.job, run, "report")
         return Showing(judgement, trial.times)
 
     def show_on(self, trial: Trial, device: Device, facts: DeviceFacts) -> Showing:
@@ -227,10 +227,10 @@ class TargetJob:
         here = self._run(plan, artifact, LOCAL, split)
         self._prove(trial.artifact, there.measurements[0])
         return Showing(
-            judgement=self._judge(there, split),
+            judgement=judge(job, there, split),
             times=trial.times if clocked else self._times(trial.artifact, against, there),
-            agreement=self._agreement(here, there, split),
-            golden_sqnr=_check_golden(here, there, device),
+            agreement=agreement(job, here, there, split),
+            golden_sqnr=same_golden(here, there, device),
         )
 
     def _run(
@@ -303,58 +303,6 @@ class TargetJob:
     def _is_smaller(self) -> bool:
         return bool(self.pruning or self.thinned)
 
-    def _agreement(self, here: Run, there: Run, split: str) -> tuple[Metric, ...]:
-        """The device's answers held against this host's."""
-        if here.answers is None or there.answers is None:
-            return ()
-        job, measured = self.job, there.measurements[0]
-        return tuple(
-            evaluate(
-                job.judged(here.answers, split),
-                job.judged(there.answers, split),
-                None,
-                job.original.judged_outputs,
-                split=whole(split),
-                where=measured.where,
-                kind=measured.kind,
-                activations=job.original.activations,
-                steps=job.original.steps,
-                seed=job.recipe.run.seed,
-            )
-        )
-
-    def _judge(self, run: Run, split: str, reference: Arrays | None = None) -> Judgement:
-        """The quality of a run on a split; empty where the run had no samples.
-
-        Args:
-            run: with answers to the split.
-            split: its name.
-            reference: the answers that it is held against; None for the original model's.
-        """
-        if run.answers is None:
-            return Judgement((), {})
-        measured, targets = run.measurements[0], self.job.targets(split)
-        reference = self.job.reference(split) if reference is None else reference
-        answers = self.job.judged(run.answers, split)
-        samples = self.job.samples(split).path
-        metrics = tuple(
-            evaluate(
-                reference,
-                answers,
-                targets,
-                self.job.original.judged_outputs,
-                split=whole(split),
-                where=measured.where,
-                kind=measured.kind,
-                custom=self.job.recipe.data.metric,
-                activations=self.job.original.activations,
-                echoed=None if targets else echoed(self.job.original, samples),
-                steps=self.job.original.steps,
-                seed=self.job.recipe.run.seed,
-            )
-        )
-        return Judgement(metrics, confusions(answers, reference, targets or {}))
-
     def _compile(self, model: SourceModel, plan: QuantPlan, baseline: Artifact | None, io: str) -> Artifact:
         job = self.job
         return compile_plan(
@@ -404,16 +352,3 @@ class TargetJob:
 def _on(device: Device) -> str:
     """What a title says of where."""
     return "" if device is LOCAL else f" · on {device.uri}"
-
-
-def _check_golden(here: Run, there: Run, device: Device) -> float:
-    """How well the device's golden answers agree with this host's, in dB, of the worst output."""
-    found = worst_sqnr(here.golden[0], there.golden[0])
-    if not found >= MIN_GOLDEN_SQNR:
-        raise BrokenPromiseError(
-            f"{device.uri} answers the golden samples otherwise than this host: {found:.1f} dB,"
-            f" at least {MIN_GOLDEN_SQNR:.0f} dB are due",
-            blame=f"{there.measurements[0].runtime} on that device",
-            remedy="Try another version of the runtime there, or --precision fp32, and report which CPU it is.",
-        )
-    return found
