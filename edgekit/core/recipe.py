@@ -120,7 +120,8 @@ class ShrinkSection(_Section):
     """What goes from the network before it is compiled.
 
     Attributes:
-        prune: the share of the MACs that goes with whole channels, between 0 and 1. None: nothing goes.
+        prune: the share of the MACs that goes, with whole channels, between 0 and 1. None: nothing goes.
+        factorize: whether it goes with ranks instead: layers become two thin ones that multiply less.
         speedup: instead, how many times as fast as the unpruned network in the same precision the result is to be.
         importance: the measure that decides which; None: activations, or l2 where there is no data.
         schedule: the same share of each group, one ranking of the channels of all groups, or the most where MACs have
@@ -133,6 +134,7 @@ class ShrinkSection(_Section):
     """
 
     prune: float | None = None
+    factorize: bool = False
     speedup: float | None = None
     importance: Literal["activations", "batch-norm", "l1", "l2", "random", "taylor"] | None = None
     schedule: Literal["uniform", "global", "capacity"] | None = None
@@ -176,7 +178,8 @@ class ShrinkSection(_Section):
         # A manifest's recipe has every key: what is as it is by default says nothing.
         fields = type(self).model_fields
         said = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
-        given = sorted(said & {"importance", "schedule", "prune_steps"})
+        given = sorted(said & {"factorize", "importance", "schedule", "prune_steps"})
+        of_channels = sorted(said & {"schedule", "prune_steps"})
         message = ""
         if self.prune is not None and self.speedup is not None:
             message = "prune and speedup both say how much goes: give one of them"
@@ -185,6 +188,13 @@ class ShrinkSection(_Section):
         elif given and self.prune is None and self.speedup is None:
             message = (
                 f"{given[0]} says how to prune, and nothing says how much: give prune or speedup too, like --prune 0.5"
+            )
+        elif self.factorize and self.speedup is not None:
+            message = "a speed-up is met with channels: leave factorize out, or give prune instead"
+        elif self.factorize and (of_channels or self.importance not in {None, "activations", "l2"}):
+            message = (
+                f"{(of_channels or ['importance'])[0]} is of channels, and factorize takes none: leave one of them out"
+                " (the importance of ranks is activations or l2)"
             )
         elif "pattern" in said and not isinstance(self.sparsity, float):
             message = "pattern says which weights of a share become zero: give the share too, like --sparsity 0.5"

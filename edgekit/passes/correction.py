@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from edgekit.ir.model import Model
 from edgekit.passes.contract import Pass, PassResult
-from edgekit.passes.fuse.rewiring import constant, set_input_constant
-from edgekit.passes.layer_weights import layer_weights, set_weights
+from edgekit.passes.fuse.rewiring import set_input_constant
+from edgekit.passes.layer_weights import bias_of, layer_weights, set_weights
 from edgekit.passes.walk import Walk, affordable
 
 __all__ = ["CorrectOutputs"]
@@ -59,7 +59,7 @@ class CorrectOutputs(Pass):
             original = originals[node.name]
             there.to(original)
             here.to(node)
-            axis, bias = -1 if node.op_type == "MatMul" else 1, _bias(node, weights.content.shape[weights.made])
+            axis, bias = -1 if node.op_type == "MatMul" else 1, bias_of(node, weights.content.shape[weights.made])
             scale, shift = _fitted(there.made_by(original), here.made_by(node), axis, shifted=bias is not None)
             shape = [1] * weights.content.ndim
             shape[weights.made] = -1
@@ -90,16 +90,3 @@ def _fitted(before: Iterable[_Array], after: Iterable[_Array], axis: int, *, shi
     useful = (product > 0) & (square > 1e-9 * (square + mean_z**2))
     scale = np.divide(product, square, out=np.ones_like(product), where=useful)
     return scale, mean_y - scale * mean_z if shifted else np.zeros_like(scale)
-
-
-def _bias(node: ir.Node, channels: int) -> _Vector | None:
-    """The bias of a layer, (channels,), zeros where it has none yet; None where it can't have one."""
-    value = node.inputs[2] if len(node.inputs) > 2 else None
-    if node.op_type == "MatMul":
-        return None
-    if value is None:
-        return np.zeros(channels)
-    content = constant(value)
-    if content is None or content.size != channels or node.attributes.get_float("beta", 1.0) != 1:
-        return None
-    return content.ravel().astype(np.float64)

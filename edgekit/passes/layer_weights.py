@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
+from edgekit.passes.fuse.rewiring import constant
 from edgekit.passes.prune.layers import layers
 
-__all__ = ["LayerWeights", "layer_weights", "require_weights", "set_weights"]
+__all__ = ["LayerWeights", "bias_of", "layer_weights", "no_numbers", "require_weights", "set_weights"]
 
 # Fewer weights than this weigh next to nothing in a file, and much in an answer.
 _LEAST = 256
@@ -54,14 +55,19 @@ def layer_weights(model: Model) -> tuple[LayerWeights, ...]:
             continue
         content = value.const_value.numpy()
         if not np.isfinite(content).all():
-            raise InvalidInputError(
-                f"the weights of {makes.layer} hold values that are no numbers",
-                blame="your model",
-                remedy="Train it again, or export it again, from a state whose loss was a number.",
-            )
+            raise no_numbers(makes.layer)
         name = str(value.name)
         found.setdefault(name, LayerWeights(makes.layer, name, makes.axis, reads.axis, content))
     return tuple(found.values())
+
+
+def no_numbers(layer: str) -> InvalidInputError:
+    """The error of a layer whose weights are not finite."""
+    return InvalidInputError(
+        f"the weights of {layer} hold values that are no numbers",
+        blame="your model",
+        remedy="Train it again, or export it again, from a state whose loss was a number.",
+    )
 
 
 def require_weights(model: Model) -> tuple[LayerWeights, ...]:
@@ -79,6 +85,19 @@ def require_weights(model: Model) -> tuple[LayerWeights, ...]:
             remedy="Build it without --sparsity and --clusters.",
         )
     return found
+
+
+def bias_of(node: ir.Node, channels: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """The bias of a layer, (channels,), zeros where it has none yet; None where it can't have one."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if node.op_type == "MatMul":
+        return None
+    if value is None:
+        return np.zeros(channels)
+    content = constant(value)
+    if content is None or content.size != channels or node.attributes.get_float("beta", 1.0) != 1:
+        return None
+    return content.ravel().astype(np.float64)
 
 
 def set_weights(model: Model, constant: str, content: np.ndarray[Any, Any]) -> None:

@@ -15,7 +15,7 @@ from edgekit.ir.run import batches, open_session
 from edgekit.passes.prune.layers import layers
 from edgekit.passes.prune.rules import read_by
 
-__all__ = ["Walk", "affordable"]
+__all__ = ["Walk", "affordable", "rows"]
 
 _CHUNK = 16
 # Bytes of activations that are kept for all samples, at most; where images are large, fewer of them do.
@@ -100,3 +100,9 @@ class Walk:
         proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=self._model.proto.ir_version)
         content: bytes = proto.SerializeToString()
         return content
+
+
+def rows(data: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
+    """(places, channels) of an activation whose channels lie along `axis`."""
+    moved = np.moveaxis(data, axis, -1)
+    return moved.reshape(-1, moved.shape[-1])

@@ -40,6 +40,7 @@ color = {color:<22}# rgb, bgr
 
 [shrink]
 # prune = 0.5                 # the share of the MACs that goes with whole channels; what follows says how
+# factorize = false           # true takes it from ranks instead: layers become two thin ones
 # speedup = 2.0               # or: how many times as fast as unpruned, measured; it has no schedule
 # importance = "activations"  # activations, batch-norm, l1, l2, random, taylor
 # schedule = "capacity"       # uniform, global, capacity: how that is spread over the layers

@@ -63,7 +63,8 @@ class PruningChoice:
         inputs: digest of everything that the choice depended on; another digest voids it.
         kept: of each pruning step how many channels of each group stay, in the order of the groups.
         multiple: what these counts are multiples of, at least.
-        groups: for people: name, kept and channels before of each group that lost some.
+        groups: for people: name, kept and channels before of each group that lost some. Where ranks went, not channels,
+            layers are the groups.
         predicted: how many times as fast the layers' own times say that it is; None where no speed-up was asked for.
     """
 

@@ -44,6 +44,7 @@ def pruned(target: TargetJob, lock: Lock, recovery: Recovery) -> TargetJob:
         schedule=shrink.schedule or ("capacity" if recovery.wanted else "uniform"),
         steps=shrink.prune_steps,
         multiple=target.target.channel_multiple,
+        factorize=shrink.factorize,
     )
     in_turns = recovery.wanted and pruning.steps > 1 and shrink.speedup is None
     inputs = digest_json(

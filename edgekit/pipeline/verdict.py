@@ -172,6 +172,7 @@ def _pruned(target: TargetJob, trial: Trial, showing: Showing) -> PrunedReport |
     return PrunedReport(
         macs=_cost(target, "macs") / dense["macs"],
         params=_cost(target, "params") / dense["params"],
+        factorized=target.job.recipe.shrink.factorize,
         multiple=target.pruning.multiple,
         groups=target.pruning.groups,
         dense_ratio=showing.times.dense_ratio,

@@ -78,6 +78,7 @@ class PrunedReport:
 
     Attributes:
         macs, params: what is left of them, as shares of the fused original's, 0..1: of the form that is compiled.
+        factorized: whether ranks went, and not channels: what is said of a group is then of a layer, and of its rank.
         multiple: what the counts of channels that are left are multiples of.
         groups: name, kept and channels before of each group that lost some.
         dense_ratio: the artifact's time ÷ that of the unpruned model in the same precision, medians of CPU time of
@@ -89,6 +90,7 @@ class PrunedReport:
 
     macs: float
     params: float
+    factorized: bool
     multiple: int
     groups: tuple[Mapping[str, Any], ...]
     dense_ratio: float | None

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.cli.tables import print_build
 from edgekit.core.errors import UsageError
 from edgekit.core.recipe import ShrinkSection
 from edgekit.core.recipe_file import load_recipe
@@ -114,6 +115,47 @@ def test_a_model_that_has_nothing_to_prune_says_why(tmp_path):
     assert error
     assert "nothing to prune" in error["cause"]
     assert "only" in error["cause"]
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_ranks_go_instead_of_channels_and_the_lock_repeats_them(tmp_path, capsys, recovered):
+    flags: Any = {"shrink": {"prune": 0.5, "factorize": True}, "precision": {"precision": "int8"}}
+    if recovered:
+        flags["recover"] = {"recover": True, "original_first": True, "epochs": 4}
+    report = build("digits-cnn", _TARGETS[:1], flags=flags, out=tmp_path)
+    (target,) = report.targets
+    assert target.error is None
+    assert target.pruned
+    assert target.pruned.factorized
+    assert target.pruned.macs == pytest.approx(0.5, abs=0.03)
+    assert (target.metrics[0].drop or 0.0) < 1
+    assert len(target.recovered) == 2 * recovered
+    assert "pruned-speedup" in {gate.name for gate in target.gates}
+    print_build(report)
+    assert "factorized to 0.5" in " ".join(capsys.readouterr().out.split())
+    lock = tmp_path / "edgekit.lock"
+    content = json.loads(lock.read_text())
+    row = content["pruning"]["raspberry-pi-4"]
+    (ranks,) = row["kept"]
+    row["kept"] = [[rank // 2 for rank in ranks]]  # as an earlier build might have chosen
+    lock.write_text(json.dumps(content))
+    target = _one(flags, tmp_path)
+    assert [group["kept"] for group in target.pruned.groups] == [rank // 2 for rank in ranks if rank]
+
+
+@pytest.mark.parametrize(
+    ("shrink", "told"),
+    [
+        ({"factorize": True}, "nothing says how much"),
+        ({"factorize": True, "speedup": 2.0}, "leave factorize out"),
+        ({"factorize": True, "prune": 0.5, "prune_steps": 2}, "prune_steps is of channels"),
+        ({"factorize": True, "prune": 0.5, "schedule": "global"}, "schedule is of channels"),
+        ({"factorize": True, "prune": 0.5, "importance": "taylor"}, "activations or l2"),
+    ],
+)
+def test_what_is_of_channels_does_not_go_with_ranks(shrink, told):
+    with pytest.raises(UsageError, match=told):
+        load_recipe(None, {"shrink": shrink})
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 2.0, float("nan")])

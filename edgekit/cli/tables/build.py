@@ -142,9 +142,10 @@ def _notes(target: TargetReport) -> Iterable[str]:
 
 def _pruning(pruned: PrunedReport, precision: str, size: int, place: str) -> Iterable[str]:
     """What pruning took, beside the unpruned artifact of the same precision."""
+    shrunk = "factorized" if pruned.factorized else "pruned"
     ratio = "" if pruned.dense_ratio is None else f"{pruned.dense_ratio:.2f}× the time{place} and "
     yield (
-        f"pruned to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters; {ratio}"
+        f"{shrunk} to {pruned.macs:.2f} of the MACs, {pruned.params:.2f} of the parameters; {ratio}"
         f"{size / pruned.dense_bytes:.2f}× the bytes of the unpruned {precision} artifact"
     )
     if pruned.speedup and pruned.dense_ratio:

@@ -20,7 +20,7 @@ from edgekit.ir.model import Model
 from edgekit.passes.prune.dependencies import Dependencies, Mask
 from edgekit.passes.prune.layers import WeightAxis, layers
 from edgekit.passes.prune.rules import shape_of
-from edgekit.passes.walk import Walk, affordable
+from edgekit.passes.walk import Walk, affordable, rows
 
 __all__ = ["compensate"]
 
@@ -88,7 +88,7 @@ def _regression(dense: Iterable[_Array], pruned: Iterable[_Array], axis: int, ma
     moments, missing = np.zeros((int(mask.sum()),) * 2), np.zeros(picks.shape)
     random = np.random.default_rng(0)
     for before, after in zip(dense, pruned, strict=True):
-        x, left = _rows(before, axis), _rows(after, axis)
+        x, left = rows(before, axis), rows(after, axis)
         if len(x) > _ROWS:
             drawn = random.choice(len(x), _ROWS, replace=False)
             x, left = x[drawn], left[drawn]
@@ -98,11 +98,6 @@ def _regression(dense: Iterable[_Array], pruned: Iterable[_Array], axis: int, ma
         missing[mask] += (x[:, mask] - left).T @ left
     ridge = _RIDGE * max(np.trace(moments) / len(moments), 1e-30)
     return picks + np.linalg.solve(moments + ridge * np.eye(len(moments)), missing.T).T
-
-
-def _rows(data: _Array, axis: int) -> _Array:
-    moved = np.moveaxis(data, axis, -1)
-    return moved.reshape(-1, moved.shape[-1])
 
 
 def _write(reads: WeightAxis, weights: _Matrix, kept: list[Mask | None], axis: int) -> None:

@@ -49,6 +49,8 @@ class Pruning:
         kept: of each step how many channels of each group stay: a choice that was made before.
         times: what the layers take, where `share` of the network's time is to be left.
         share: that share, between 0 and 1.
+        factorize: whether ranks of layers go, instead of channels. `kept` is then the rank of each layer that can be
+            split, 0 of one that stays whole; importance "l2" goes by the weights alone.
     """
 
     prune: float | None
@@ -59,3 +61,4 @@ class Pruning:
     kept: tuple[tuple[int, ...], ...] = ()
     times: LayerTimes | None = None
     share: float | None = None
+    factorize: bool = False

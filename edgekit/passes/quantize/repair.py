@@ -20,9 +20,9 @@ from edgekit.ir.model import Model
 from edgekit.ir.quantization import set_made_for, set_quant_params
 from edgekit.passes.contract import Pass, PassResult
 from edgekit.passes.fuse.rewiring import constant, feeds_only, set_input_constant
+from edgekit.passes.matrices import LayerMatrix, layer_matrix
 from edgekit.passes.quantize.estimators import estimate_ranges
 from edgekit.passes.quantize.insert import round_value
-from edgekit.passes.quantize.matrices import LayerMatrix, layer_matrix
 from edgekit.passes.quantize.placement import Placement, place
 from edgekit.passes.quantize.ranges import params_of_range
 from edgekit.passes.quantize.rounding import Moments, adapt, grid_steps, nearest

@@ -19,9 +19,9 @@ from edgekit.ir.quantization import made_for, recorded_params
 from edgekit.ir.run import probe, run, run_bytes
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse.rewiring import constant
+from edgekit.passes.matrices import layer_matrix
 from edgekit.passes.quantize.estimators import choose_range, estimate_ranges, squared_error
 from edgekit.passes.quantize.histogram import Histogram
-from edgekit.passes.quantize.matrices import layer_matrix
 from edgekit.passes.quantize.ranges import Range, params_of_range
 from edgekit.passes.quantize.repair import RepairForInt8
 from edgekit.passes.quantize.rounding import Moments, adapt, grid_steps, nearest
