@@ -28,6 +28,7 @@ from edgekit.core.recipe import ModelSection
 from edgekit.ir.model import Model
 from edgekit.ir.run import run
 from edgekit.passes.contract import apply
+from edgekit.passes.factorize.factorization import Factorize
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.importance import Evidence
@@ -41,7 +42,7 @@ from edgekit.pipeline.store import default_store
 LEFT = 0.5
 SELECTION = 2000
 CALIBRATION = 128
-MULTIPLE = 4
+MULTIPLE, RANKS = 4, 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Row:
         title: what the table calls it.
         label_share: of the loss; None without recovery.
         pruned: or the original.
+        factorized: whether ranks went, and not channels.
         compensated: whether pruning let the other channels take over.
         form: of BatchNormalization: "kept", "folded", or "re-inserted".
         schedule: of the pruning.
@@ -62,6 +64,7 @@ class Row:
     title: str
     label_share: float | None = None
     pruned: bool = True
+    factorized: bool = False
     compensated: bool = True
     form: str = "kept"
     schedule: Schedule = Schedule.CAPACITY
@@ -74,13 +77,20 @@ ROWS = {
     "pruned-both": Row("labels and distillation", 0.5),
     "original-both": Row("labels and distillation", 0.5, pruned=False),
     "pruned-first": Row("distillation from the original, trained by labels", 0.0, first="original-labels", mixed=True),
+    "factorized-both": Row("labels and distillation", 0.5, factorized=True),
+    "factorized-first": Row(
+        "distillation from the original, trained by labels", 0.0, factorized=True, first="original-labels", mixed=True
+    ),
     "original-distilled": Row("distillation, no labels", 0.0, pruned=False),
+    "factorized-distilled": Row("distillation, no labels", 0.0, factorized=True),
     "reinserted": Row("distillation, no labels", 0.0, form="re-inserted"),
     "folded": Row("distillation, no labels", 0.0, form="folded"),
     "pruned-labels": Row("labels", 1.0),
+    "factorized-labels": Row("labels", 1.0, factorized=True),
     "original-labels": Row("labels", 1.0, pruned=False),
     "uniform-both": Row("labels and distillation, pruned uniformly", 0.5, schedule=Schedule.UNIFORM),
     "pruned": Row("no recovery"),
+    "factorized": Row("no recovery", factorized=True),
     "uncompensated": Row("no recovery, no compensation", compensated=False),
     "original": Row("no recovery", pruned=False),
 }
@@ -128,12 +138,13 @@ class Case:
 
     def student(self, row: Row, model: Model, seed: int) -> Model:
         """The network of a row before its recovery, of the one that it starts from."""
-        if row.pruned:
-            images = self._images[self.order[SELECTION : SELECTION + CALIBRATION]].astype(np.float32)
-            evidence = Evidence({self._input: images}, {}, seed)
+        samples = {self._input: self._images[self.order[SELECTION : SELECTION + CALIBRATION]].astype(np.float32)}
+        if row.factorized:
+            model, _ = apply(model, [Factorize(1 - LEFT, samples, multiple=RANKS, seed=seed)], seed)
+        elif row.pruned:
             pruning = PruneChannels(
-                LEFT,
-                evidence,
+                1 - LEFT,
+                Evidence(samples, {}, seed),
                 measure="activations",
                 schedule=row.schedule,
                 multiple=MULTIPLE,
@@ -213,14 +224,17 @@ def show(results: Sequence[Result]) -> None:
         minutes = statistics.mean(each.minutes for each in found) + (statistics.mean(firsts) if firsts else 0.0)
         return f"| {figures} | {f'{minutes:.1f}' if minutes else ''} "
 
-    print("| recovery | at 0.5 of the MACs | min of CPU | the original, likewise | min of CPU |")
-    print("|---|---|---|---|---|")
-    for pruned, original in (
-        ("uncompensated", ""), ("pruned", "original"), ("pruned-distilled", "original-distilled"),
-        ("pruned-labels", "original-labels"), ("uniform-both", ""), ("pruned-both", "original-both"),
-        ("pruned-first", ""),
+    print(
+        "| recovery | without channels | min of CPU | factorized | min of CPU | the original, likewise | min of CPU |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for pruned, factorized, original in (
+        ("uncompensated", "", ""), ("pruned", "factorized", "original"),
+        ("pruned-distilled", "factorized-distilled", "original-distilled"),
+        ("pruned-labels", "factorized-labels", "original-labels"), ("uniform-both", "", ""),
+        ("pruned-both", "factorized-both", "original-both"), ("pruned-first", "factorized-first", ""),
     ):  # fmt: skip
-        print(f"| {ROWS[pruned].title} {cells(pruned)}{cells(original)}|")
+        print(f"| {ROWS[pruned].title} {cells(pruned)}{cells(factorized)}{cells(original)}|")
     print("\n| BatchNormalization, without labels | at 0.5 of the MACs | min of CPU |")
     print("|---|---|---|")
     for name in ("pruned-distilled", "reinserted", "folded"):
