@@ -4,11 +4,12 @@ Both are int8 on the same runtime, interleaved inference by inference in one pro
 medians of CPU time. Networks without weights of their own have random ones; these and their random data make no
 difference to time.
 
-EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.pruning_latency [NAME…]
+EDGEKIT_ACCEPTANCE_DATA=path/to/data python -m benchmarks.pruning_latency [--factorize] [NAME…]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -33,15 +34,20 @@ SMALL = {"U-Net": "unet", "ViT": "vit"}
 
 def main() -> None:
     """Print the table; end with 1 when a network could not be pruned or got slower."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the networks; all of them if left out")
+    parser.add_argument("--factorize", action="store_true", help="ranks go instead of channels")
+    asked = parser.parse_args()
     failed = False
     print("| model | target | MACs left | parameters left | bytes | time against unpruned int8 |")
     print("|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, prepare in networks(Path(folder)).items():
-            if sys.argv[1:] and name not in sys.argv[1:]:
+            if asked.names and name not in asked.names:
                 continue
             path, data = prepare()
-            flags: Any = {"data": data, "shrink": {"prune": 0.5}, "precision": {"precision": "int8"}}
+            shrink = {"prune": 0.5, "factorize": asked.factorize}
+            flags: Any = {"data": data, "shrink": shrink, "precision": {"precision": "int8"}}
             for target in build(str(path), TARGETS, flags=flags, out=Path(folder, "out", name)).targets:
                 if not target.pruned:
                     failed = True
