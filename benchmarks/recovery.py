@@ -58,7 +58,7 @@ class Row:
         form: of BatchNormalization: "kept", "folded", or "re-inserted".
         schedule: of the pruning.
         first: the row whose network is pruned, and teaches, instead of the original.
-        mixed: whether photographs are mixed, too, besides being flipped and shifted; for twice the epochs.
+        mixed: whether photographs are mixed, too, besides being flipped and shifted; for half as many epochs again.
     """
 
     title: str
@@ -173,7 +173,7 @@ class Case:
             self.samples(rows, labelled=labelled) for rows in (self.order[:SELECTION], self.order[SELECTION:])
         )
         settings = RecoverSettings(
-            epochs=epochs * (2 if row.mixed else 1),
+            epochs=epochs * 3 // 2 if row.mixed else epochs,
             seed=seed,
             label_share=row.label_share,
             augment=(Augment.FLIP, Augment.SHIFT, Augment.MIXUP) if row.mixed else None,

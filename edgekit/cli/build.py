@@ -100,8 +100,8 @@ def _build(
         bool,
         typer.Option(
             "--factorize",
-            help="Let --prune's share go without channels: layers become two thin ones that multiply less. Loses less"
-            " accuracy; how fast that is depends on the runtime.",
+            help="Let --prune's share go with ranks: layers become two thin ones that multiply less, and all channels"
+            " stay. Keeps more of the accuracy; how much time it saves depends more on the runtime.",
         ),
     ] = False,
     speedup: Annotated[

@@ -183,19 +183,17 @@ class ShrinkSection(_Section):
         message = ""
         if self.prune is not None and self.speedup is not None:
             message = "prune and speedup both say how much goes: give one of them"
+        elif self.factorize and self.prune is None:
+            message = "factorize takes a share of the MACs: give that too, like --prune 0.5 (a speed-up is of channels)"
         elif self.speedup is not None and "schedule" in given:
             message = "a speed-up ranks channels by what a clock says: leave schedule out, or give prune instead"
         elif given and self.prune is None and self.speedup is None:
             message = (
                 f"{given[0]} says how to prune, and nothing says how much: give prune or speedup too, like --prune 0.5"
             )
-        elif self.factorize and self.speedup is not None:
-            message = "a speed-up is met with channels: leave factorize out, or give prune instead"
         elif self.factorize and (of_channels or self.importance not in {None, "activations", "l2"}):
-            message = (
-                f"{(of_channels or ['importance'])[0]} is of channels, and factorize takes none: leave one of them out"
-                " (the importance of ranks is activations or l2)"
-            )
+            what = (of_channels or ["importance"])[0]
+            message = f"{what} is of channels: leave it out, or factorize (ranks go by activations or l2)"
         elif "pattern" in said and not isinstance(self.sparsity, float):
             message = "pattern says which weights of a share become zero: give the share too, like --sparsity 0.5"
         if message:

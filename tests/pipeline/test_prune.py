@@ -146,8 +146,8 @@ def test_ranks_go_instead_of_channels_and_the_lock_repeats_them(tmp_path, capsys
 @pytest.mark.parametrize(
     ("shrink", "told"),
     [
-        ({"factorize": True}, "nothing says how much"),
-        ({"factorize": True, "speedup": 2.0}, "leave factorize out"),
+        ({"factorize": True}, "give that too"),
+        ({"factorize": True, "speedup": 2.0}, "a speed-up is of channels"),
         ({"factorize": True, "prune": 0.5, "prune_steps": 2}, "prune_steps is of channels"),
         ({"factorize": True, "prune": 0.5, "schedule": "global"}, "schedule is of channels"),
         ({"factorize": True, "prune": 0.5, "importance": "taylor"}, "activations or l2"),
