@@ -64,12 +64,16 @@ def repair_model(
     return _describe(Path(arguments["out"], "model.onnx"))
 
 
-def prune_model(pruning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
-    """Prune, and describe the result."""
+def prune_model(pruning: dict[str, Any], *, targets: str | None, **arguments: Any) -> dict[str, Any]:
+    """Take channels or ranks, and describe the result."""
+    from edgekit.passes.factorize.stage import factorize_model
     from edgekit.passes.prune.request import Pruning
     from edgekit.passes.prune.stage import prune_model as run
 
-    report = run(pruning=from_json(Pruning, pruning), **arguments)
+    how: Pruning = from_json(Pruning, pruning)
+    report = (
+        factorize_model(pruning=how, **arguments) if how.factorize else run(pruning=how, targets=targets, **arguments)
+    )
     return {**report, **_describe(Path(arguments["out"], "model.onnx"))}
 
 

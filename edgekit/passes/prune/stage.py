@@ -13,7 +13,6 @@ from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import forget_quant_params
 from edgekit.passes.contract import apply
-from edgekit.passes.factorize.factorization import Factorize
 from edgekit.passes.prune.channel_pruning import PruneChannels
 from edgekit.passes.prune.dependencies import analyse, plain
 from edgekit.passes.prune.hardware_aware import TimeLimit
@@ -41,7 +40,7 @@ def prune_model(
     Returns:
         `kept`: of each step how many channels of each group stay; `multiple`: the least that was kept to; `groups`:
         name, kept and channels before of each that lost some; `left`: the share of the MACs that is left; `predicted`:
-        how many times as fast `times` say that it is, or None without. Where ranks go, layers are the groups.
+        how many times as fast `times` say that it is, or None without.
 
     Raises:
         InvalidInputError: nothing can go, or not that much.
@@ -50,8 +49,6 @@ def prune_model(
     forget_quant_params(model)  # the ranges of a source that is quantized include channels that go
     model = dense = plain(model)
     evidence = Evidence(_arrays(samples), _arrays(targets) if targets else {}, seed)
-    if pruning.factorize:
-        return _factorized(model, out, pruning, evidence)
     groups, macs = analyse(model).groups, model_cost(dense).macs
     clock = Clock.of(dense, pruning.times) if pruning.times else None
     choices: list[Choice] = []
@@ -78,25 +75,6 @@ def prune_model(
         ],
         "left": model_cost(model).macs / macs,
         "predicted": clock.whole / Times(model, analyse(model), clock)() if clock else None,
-    }
-
-
-def _factorized(model: Model, out: str, pruning: Pruning, evidence: Evidence) -> dict[str, Any]:
-    """The same with ranks."""
-    amount = pruning.kept[0] if pruning.kept else pruning.prune
-    assert amount is not None
-    samples = {} if pruning.importance == "l2" else evidence.samples
-    each = Factorize(amount, samples, multiple=pruning.multiple, seed=evidence.seed)
-    thin, _ = apply(model, [each], evidence.seed)
-    thin.save(Path(out, "model.onnx"))
-    return {
-        "kept": [[layer.rank for layer in each.ranked]],
-        "multiple": each.multiple,
-        "groups": [
-            {"name": layer.name, "kept": layer.rank, "channels": layer.full} for layer in each.ranked if layer.rank
-        ],
-        "left": model_cost(thin).macs / model_cost(model).macs,
-        "predicted": None,
     }
 
 
