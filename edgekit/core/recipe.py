@@ -120,8 +120,8 @@ class ShrinkSection(_Section):
     """What goes from the network before it is compiled.
 
     Attributes:
-        prune: the share of the MACs that goes, with whole channels, between 0 and 1. None: nothing goes.
-        factorize: whether it goes with ranks instead: layers become two thin ones that multiply less.
+        prune: the share of the MACs that goes, between 0 and 1. None: nothing goes.
+        factorize: whether it goes with ranks: layers become two thin ones that multiply less. Else whole channels go.
         speedup: instead, how many times as fast as the unpruned network in the same precision the result is to be.
         importance: the measure that decides which; None: activations, or l2 where there is no data.
         schedule: the same share of each group, one ranking of the channels of all groups, or the most where MACs have
@@ -178,7 +178,7 @@ class ShrinkSection(_Section):
         # A manifest's recipe has every key: what is as it is by default says nothing.
         fields = type(self).model_fields
         said = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
-        given = sorted(said & {"factorize", "importance", "schedule", "prune_steps"})
+        given = sorted(said & {"importance", "schedule", "prune_steps"})
         of_channels = sorted(said & {"schedule", "prune_steps"})
         message = ""
         if self.prune is not None and self.speedup is not None:

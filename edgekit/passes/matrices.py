@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from edgekit.passes.fuse.rewiring import constant
 
-__all__ = ["LayerMatrix", "drawn", "has_rows", "layer_matrix", "window_rows"]
+__all__ = ["MAX_WIDTH", "LayerMatrix", "drawn", "has_rows", "layer_matrix", "window_rows"]
 
 _Array = np.ndarray[Any, Any]
 # A wider input (an image that is flattened) would need gigabytes of moments.
-_MAX_WIDTH = 4096
+MAX_WIDTH = 4096
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def layer_matrix(node: ir.Node) -> LayerMatrix | None:
         weights = (content if has_rows(node) else content.T)[None]
     else:
         return None
-    return LayerMatrix(node, weights) if weights.shape[-1] <= _MAX_WIDTH else None
+    return LayerMatrix(node, weights) if weights.shape[-1] <= MAX_WIDTH else None
 
 
 def has_rows(node: ir.Node) -> bool:

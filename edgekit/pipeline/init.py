@@ -39,7 +39,7 @@ resize = {resize:<21}# stretch, crop, letterbox
 color = {color:<22}# rgb, bgr
 
 [shrink]
-# prune = 0.5                 # the share of the MACs that goes with whole channels; what follows says how
+# prune = 0.5                 # the share of the MACs that goes, with whole channels; what follows says how
 # factorize = false           # true takes it from ranks instead: layers become two thin ones
 # speedup = 2.0               # or: how many times as fast as unpruned, measured; it has no schedule
 # importance = "activations"  # activations, batch-norm, l1, l2, random, taylor

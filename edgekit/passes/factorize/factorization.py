@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgekit.core.errors import DefectError, InvalidInputError
+from edgekit.core.errors import InvalidInputError
 from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
-from edgekit.ir.run import max_relative, probe, run
-from edgekit.passes.contract import Pass, PassResult
+from edgekit.passes.contract import PassResult
 from edgekit.passes.factorize.decomposition import Decomposition, Moments, decompose, fitted
 from edgekit.passes.factorize.ranks import Offer, choose_ranks, keep_ranks
 from edgekit.passes.factorize.splitting import Array, Splittable, splittable
@@ -21,11 +20,11 @@ from edgekit.passes.layer_weights import bias_of, no_numbers
 from edgekit.passes.matrices import drawn
 from edgekit.passes.prune.layers import name_of
 from edgekit.passes.prune.schedule import require_share
+from edgekit.passes.reduction import Reduction
 from edgekit.passes.walk import Walk, affordable, rows
 
 __all__ = ["Factorize", "Ranked"]
 
-_SAMPLES = 2
 # Of the places in a few images so many say as much as all of them.
 _PLACES = 16384
 
@@ -45,7 +44,7 @@ class Ranked:
     full: int
 
 
-class Factorize(Pass):
+class Factorize(Reduction):
     """Makes layers two thin ones until a share of the MACs has gone.
 
     That nothing but ranks went is checked: before the second halves are fitted, the network answers as the whole one
@@ -57,7 +56,8 @@ class Factorize(Pass):
     """
 
     name: ClassVar[str] = "factorize"
-    keeps_function: ClassVar[bool] = False
+    takes: ClassVar[str] = "ranks"
+    without: ClassVar[str] = "--factorize"
     tolerance: ClassVar[float] = 1e-4
 
     def __init__(
@@ -73,11 +73,10 @@ class Factorize(Pass):
             multiple: what ranks are multiples of.
             seed: of the probe, and of the places that are drawn.
         """
+        super().__init__(seed)
         self.ranked: tuple[Ranked, ...] = ()
         self.multiple = multiple
-        self._amount, self._samples, self._seed = amount, samples, seed
-        # For the check: the network split, and the whole one with the same ranks.
-        self._split_and_joined: tuple[Model, Model] | None = None
+        self._amount, self._samples = amount, samples
 
     def requires(self, model: Model) -> None:
         """Some layer can be two, its weights are numbers, and the ratio is a share.
@@ -111,25 +110,11 @@ class Factorize(Pass):
         for layer, each in todo:
             layer.split(model.graph, each.first, each.second)
             layer.join(joined.graph, each.first, each.second)
-        self._split_and_joined = model.clone(), joined
+        self.must_agree(model.clone(), joined)
         self.ranked = tuple(Ranked(layer.name, rank, layer.full) for layer, rank in zip(layers, ranks, strict=True))
         if self._samples:
             self._fit(whole, model, todo)
         return PassResult(model, len(todo))
-
-    def ensures(self, model: Model) -> None:
-        """The ranks are all that went."""
-        assert self._split_and_joined is not None
-        split, joined = self._split_and_joined
-        feeds = probe(model, self._seed, _SAMPLES)
-        difference = max_relative(run(split, feeds), run(joined, feeds))
-        if not difference <= self.tolerance:
-            raise DefectError(
-                f"the pass {self.name!r} took more than ranks: the outputs differ by {difference:.1e} from those of the"
-                " network whose weights have these ranks",
-                blame="edgekit",
-                remedy="Report it with the model; build without --factorize meanwhile.",
-            )
 
     def _ranks(self, layers: Sequence[Splittable], found: Sequence[Decomposition], macs: int) -> Sequence[int]:
         if not isinstance(self._amount, float):

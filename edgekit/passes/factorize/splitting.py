@@ -20,16 +20,13 @@ import onnx_ir as ir
 from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
 from edgekit.passes.fuse.rewiring import constant, new_constant, unique_node_name
-from edgekit.passes.matrices import drawn, has_rows, window_rows
+from edgekit.passes.matrices import MAX_WIDTH, drawn, has_rows, window_rows
 from edgekit.passes.prune.layers import name_of
 
 __all__ = ["Array", "Half", "Matrix", "Splittable", "splittable"]
 
 Array = np.ndarray[Any, Any]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
-
-# Wider windows would need gigabytes of moments.
-_MAX_WIDTH = 4096
 
 
 @dataclass(frozen=True)
@@ -181,7 +178,7 @@ def _of(node: ir.Node, macs: int) -> Splittable | None:
         found = _convolution(node, content, macs)
     else:
         return None
-    return found if found is not None and max(found.matrix.shape) <= _MAX_WIDTH else None
+    return found if found is not None and max(found.matrix.shape) <= MAX_WIDTH else None
 
 
 def _dense(node: ir.Node, content: Array, macs: int) -> Splittable | None:

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.model import Model
+from edgekit.passes.matrices import MAX_WIDTH
 from edgekit.passes.prune.dependencies import Dependencies, Mask
 from edgekit.passes.prune.layers import WeightAxis, layers
 from edgekit.passes.prune.rules import shape_of
@@ -29,8 +30,6 @@ _Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 # Ridge, relative to the mean square of a channel: keeps the weights where the samples say nothing.
 _RIDGE = 1e-3
-# A wider input (an image that is flattened) would need gigabytes of moments.
-_MAX_WIDTH = 4096
 # Of the places in a few images so many say as much as all of them.
 _ROWS = 16384
 
@@ -44,7 +43,7 @@ def compensate(
 ) -> int:
     """Change the weights of `pruned` in place so that its layers give what those of `dense` gave.
 
-    Grouped convolutions, weights that several layers share, and inputs wider than 4096 stay as they are.
+    Grouped convolutions, weights that several layers share, and inputs wider than `MAX_WIDTH` stay as they are.
 
     Args:
         dense: the Model before pruning.
@@ -64,7 +63,7 @@ def compensate(
             continue  # among them a depthwise layer that has a single channel left
         dense_node, before = original[reads.layer]
         mask = kept[str(before.data.name)][before.data_axis]
-        if mask is not None and mask.size <= _MAX_WIDTH:
+        if mask is not None and mask.size <= MAX_WIDTH:
             todo.append((node, reads, dense_node, before, mask))
     samples = affordable(samples, dense, pruned)
     there, here = Walk(dense, samples), Walk(pruned, samples)

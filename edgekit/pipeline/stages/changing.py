@@ -55,16 +55,16 @@ def repair_for(
 def prune(
     store: Store, model: SourceModel, pruning: Pruning, *, samples: Path, targets: Path | None, seed: int
 ) -> SourceModel:
-    """Remove channels; the inputs and outputs stay.
+    """Take channels, or ranks; the inputs and outputs stay.
 
     Args:
         model: the imported one, whose layers still have their BatchNormalizations.
-        samples: calibration samples to rank and compensate with.
+        samples: calibration samples to choose and compensate with.
         targets: their labels, if there are any.
     """
     request = {"pruning": pruning, "samples": samples, "targets": targets, "seed": seed}
-    doing, tools = ("prune channels", "pruning channels"), ("tensorflow", *ONNX_TOOLS)
-    return _changed(store, model, "prune", doing, request, blame="your model", tools=tools)
+    doing = ("factorize layers", "factorizing layers") if pruning.factorize else ("prune channels", "pruning channels")
+    return _changed(store, model, "prune", doing, request, blame="your model", tools=("tensorflow", *ONNX_TOOLS))
 
 
 def thin(store: Store, model: SourceModel, thinning: Thinning, *, samples: Path | None, seed: int) -> SourceModel:

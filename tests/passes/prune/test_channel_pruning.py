@@ -66,7 +66,7 @@ def test_a_removal_that_breaks_the_network_is_caught(monkeypatch: pytest.MonkeyP
         return pruned
 
     monkeypatch.setattr("edgekit.passes.prune.channel_pruning.remove_channels", shuffled)
-    with pytest.raises(DefectError, match="removed more than channels"):
+    with pytest.raises(DefectError, match="took more than channels"):
         apply(build(["plain"], 0), [PruneChannels(0.5, Evidence())], 0)
 
 
