@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgekit.core.types import Precision, QuantPlan, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.devices.bench import measure
 from edgekit.pipeline import child
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.openvino.quiet import import_nncf, import_openvino
-from edgekit.core.types import Artifact, Precision, QuantPlan, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import Artifact, Precision, QuantPlan
 from edgekit.devices.bench import measure
 from edgekit.pipeline import child
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.core.types import Metric
+from edgekit.core.evidence import Metric
 from edgekit.pipeline.build import build
 from edgekit.report.build_report import TargetReport
 

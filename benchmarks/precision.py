@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.models import prepare
+from edgekit.core.plain import from_json
 from edgekit.core.repair import Repair
-from edgekit.core.types import from_json
 from edgekit.pipeline.build import build
 from edgekit.report.build_report import TargetReport
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, Preprocess, QuantPlan
+from edgekit.core.evidence import Account, PrecisionProof
+from edgekit.core.types import Artifact, Integers, Precision, Preprocess, QuantPlan
 
 __all__ = ["Backend", "CompileRequest", "IntegerBackend", "backend_names", "load_backend"]
 

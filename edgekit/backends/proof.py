@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
-from edgekit.core.types import Account, OpAccount, Precision, PrecisionProof, Product, QuantPlan
+from edgekit.core.evidence import Account, OpAccount, PrecisionProof, Product
+from edgekit.core.types import Precision, QuantPlan
 
 __all__ = ["prove"]
 

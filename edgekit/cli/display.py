@@ -29,7 +29,7 @@ def progress_display() -> Iterator[None]:
 
 def print_json(document: Any) -> None:
     """The one JSON document of a verb, on stdout."""
-    from edgekit.core.types import to_json
+    from edgekit.core.plain import to_json
 
     sys.stdout.write(json.dumps(to_json(document), indent=2, allow_nan=False) + "\n")
 

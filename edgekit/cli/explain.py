@@ -73,7 +73,7 @@ def _explain(
     debug: Debug = False,
 ) -> None:
     from edgekit.cli.display import print_json, progress_display
-    from edgekit.core.types import to_json
+    from edgekit.core.plain import to_json
 
     if not pruning:
         from edgekit.cli.blame import print_blame, shortened

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.types import to_json
+from edgekit.core.plain import to_json
 
 __all__ = ["digest_file", "digest_files", "digest_json", "digest_named", "digest_path"]
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core.types import Preprocess, TensorSpec, from_json, to_json
+from edgekit.core.plain import from_json, to_json
+from edgekit.core.types import Preprocess, TensorSpec
 from edgekit.data.metrics.classification import classify
 from edgekit.data.preprocess import COLORS, NORMALIZATIONS, ImageShape, denormalize, image_shape, normalize
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.errors import UsageError
-from edgekit.core.types import Preprocess, TensorSpec, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import Preprocess, TensorSpec
 from edgekit.data.opening import open_source
 from edgekit.data.preprocess import check, image_shape, normalize
 from edgekit.data.source import Request, Source

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import DeviceError, EdgekitError, from_dict
-from edgekit.core.types import Account, Delegation, EvidenceKind, Measurement, OpAccount, Product, Timing, to_json
+from edgekit.core.evidence import Account, Delegation, EvidenceKind, Measurement, OpAccount, Product, Timing
+from edgekit.core.plain import to_json
 
 __all__ = [
     "DeviceFacts",

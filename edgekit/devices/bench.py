@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.evidence import Measurement
 from edgekit.core.process import Limits
-from edgekit.core.types import Measurement, Options, States
+from edgekit.core.types import Options, States
 from edgekit.devices.answer import parse_error, parse_measurements
 from edgekit.devices.base import BenchRequest, Device
 from edgekit.devices.local import LocalDevice

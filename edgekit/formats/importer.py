@@ -10,7 +10,8 @@ import numpy as np
 
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import EdgekitError
-from edgekit.core.types import Layout, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Layout, TensorSpec
 from edgekit.formats.detection import detect
 from edgekit.formats.parity import PARITY_LIMIT, float_parity, step_parity
 from edgekit.formats.quantized import Rounding, as_stored, without_rounding

@@ -8,7 +8,8 @@ from typing import Any
 
 from edgekit.core import events
 from edgekit.core.errors import InvalidInputError
-from edgekit.core.types import Measurement, Options
+from edgekit.core.evidence import Measurement
+from edgekit.core.types import Options
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL, measure
 from edgekit.devices.opening import using

@@ -11,9 +11,10 @@ from typing import Any
 from edgekit.backends.base import load_backend
 from edgekit.core import events
 from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.plain import from_json
 from edgekit.core.recipe import Recipe
 from edgekit.core.sensitivity import Sensitivity, own_worst
-from edgekit.core.types import QuantPlan, from_json
+from edgekit.core.types import QuantPlan
 from edgekit.devices.answer import Profile, parse_profile
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL, measure

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgekit.core import events
 from edgekit.core.errors import EdgekitError, MissingToolError, UsageError
-from edgekit.core.types import EvidenceKind
+from edgekit.core.evidence import EvidenceKind
 from edgekit.devices.answer import DeviceFacts, parse_facts
 from edgekit.devices.fleet import Board, run_fleet
 from edgekit.pipeline.targets import Target, speaks_for

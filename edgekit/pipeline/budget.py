@@ -13,8 +13,9 @@ from dataclasses import replace
 from edgekit.backends.promise import MULTIPLYING
 from edgekit.core import events
 from edgekit.core.errors import BrokenPromiseError, UnsupportedOpError
+from edgekit.core.evidence import Gate
 from edgekit.core.sensitivity import LayerCost
-from edgekit.core.types import Gate, Precision, QuantPlan
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.mixed import fewest, float_of, mix
 from edgekit.pipeline.op_times import layer_us

@@ -24,9 +24,9 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.errors import DefectError, EdgekitError, InvalidInputError, from_dict, from_system
 from edgekit.core.lazily import import_lazily
+from edgekit.core.plain import to_json
 from edgekit.core.process import Limits, explain_death, repeatable_environment, run_limited
 from edgekit.core.scratch import scratch
-from edgekit.core.types import to_json
 
 __all__ = ["call", "in_process"]
 

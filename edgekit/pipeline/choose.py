@@ -8,7 +8,8 @@ from typing import Any
 from edgekit.core import events
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
-from edgekit.core.types import Precision, QuantPlan, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.pipeline.budget import has_budget, within_budget
 from edgekit.pipeline.findings import Trial
 from edgekit.pipeline.lock import Choice, Lock

@@ -30,7 +30,7 @@ import numpy as np
 
 from edgekit.core import events
 from edgekit.core.errors import UsageError
-from edgekit.core.types import Measurement, Timing
+from edgekit.core.evidence import Measurement, Timing
 from edgekit.data.metrics.intervals import Interval, paired_mean
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL, measure

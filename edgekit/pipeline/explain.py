@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.plain import from_json
 from edgekit.core.recipe import ModelSection
 from edgekit.core.recipe_file import model_section
-from edgekit.core.types import from_json
 from edgekit.pipeline import child
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import Store, default_store

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekit.core.types import Artifact, Measurement, Metric, Precision, PrecisionProof, QuantPlan
+from edgekit.core.evidence import Measurement, Metric, PrecisionProof
+from edgekit.core.types import Artifact, Precision, QuantPlan
 from edgekit.pipeline.measure import Arrays
 
 __all__ = ["Judgement", "Showing", "Times", "Trial"]

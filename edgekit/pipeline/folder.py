@@ -11,7 +11,8 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.core.digest import digest_file
-from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Artifact, Precision, TensorSpec
 from edgekit.data.preprocess import describe
 from edgekit.passes.recover.settings import LearningCurve
 from edgekit.pipeline.findings import Trial

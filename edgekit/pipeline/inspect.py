@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core.plain import from_json
 from edgekit.core.recipe_file import model_section
-from edgekit.core.types import from_json
 from edgekit.pipeline.stages import import_source
 from edgekit.pipeline.store import default_store
 from edgekit.pipeline.survey import look, look_in_child

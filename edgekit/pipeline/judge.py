@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core.errors import BrokenPromiseError
-from edgekit.core.types import Metric
+from edgekit.core.evidence import Metric
 from edgekit.data.metrics import confusions, evaluate
 from edgekit.devices.base import Device
 from edgekit.pipeline.findings import Judgement

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgekit.core import events
 from edgekit.core.errors import DeviceError
-from edgekit.core.types import Artifact, Precision, from_json, to_json
+from edgekit.core.plain import from_json, to_json
+from edgekit.core.types import Artifact, Precision
 from edgekit.devices.bench import LOCAL, measure
 from edgekit.passes.prune.request import LayerTimes, TimeTable
 from edgekit.pipeline import child

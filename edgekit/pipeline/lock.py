@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import InvalidInputError
+from edgekit.core.plain import from_json, to_json
 from edgekit.core.repair import Repair
-from edgekit.core.types import Precision, QuantPlan, from_json, to_json
+from edgekit.core.types import Precision, QuantPlan
 
 __all__ = ["LOCK_NAME", "Choice", "Lock", "PruningChoice", "RepairChoice", "TrainingChoice"]
 

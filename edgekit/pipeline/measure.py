@@ -12,9 +12,11 @@ import numpy as np
 from edgekit.backends.base import Backend
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
+from edgekit.core.evidence import Measurement
 from edgekit.core.machine import architecture, board_name, cpu_model
+from edgekit.core.plain import from_json, to_json
 from edgekit.core.resources import resource
-from edgekit.core.types import Artifact, Measurement, Options, TensorSpec, from_json, permutation, to_json
+from edgekit.core.types import Artifact, Options, TensorSpec, permutation
 from edgekit.data.metrics.fidelity import sqnr_figures
 from edgekit.devices.answer import DeviceFacts, parse_facts
 from edgekit.devices.base import Device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.types import from_json
+from edgekit.core.plain import from_json
 
 __all__ = [
     "compile_artifact", "equalise_model", "fuse_model", "import_model", "prune_model", "recover_model", "repair_model",
@@ -98,7 +98,7 @@ def thin_model(thinning: dict[str, Any], **arguments: Any) -> dict[str, Any]:
 def compile_artifact(backend: str, request: dict[str, Any]) -> dict[str, Any]:
     """Compile; the artifact's files come back as names relative to the request's `workdir`."""
     from edgekit.backends.base import CompileRequest, load_backend
-    from edgekit.core.types import to_json
+    from edgekit.core.plain import to_json
 
     parsed = from_json(CompileRequest, request)
     artifact = load_backend(backend).compile(parsed)
@@ -109,7 +109,7 @@ def compile_artifact(backend: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def _describe(path: Path) -> dict[str, Any]:
     """Specs, digest, cost, and the activation that ends each output, from the model file at `path`."""
-    from edgekit.core.types import to_json
+    from edgekit.core.plain import to_json
     from edgekit.ir.cost import model_cost
     from edgekit.ir.model import Model
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import IntegrityError, InvalidInputError, UsageError
-from edgekit.core.types import Artifact, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import Artifact
 from edgekit.pipeline.lock import LOCK_NAME
 
 __all__ = [

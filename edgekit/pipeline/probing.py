@@ -14,7 +14,8 @@ import numpy as np
 from edgekit.backends.base import Backend, CompileRequest, load_backend
 from edgekit.core import events
 from edgekit.core.errors import UnsupportedOpError
-from edgekit.core.types import Artifact, Precision, QuantPlan, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Artifact, Precision, QuantPlan
 from edgekit.ir.model import Model
 from edgekit.ir.run import probe
 from edgekit.passes.prune.dependencies import analyse, plain

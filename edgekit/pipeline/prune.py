@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.core.digest import digest_file, digest_json
-from edgekit.core.types import from_json
+from edgekit.core.plain import from_json
 from edgekit.passes.prune.request import Pruning
 from edgekit.pipeline.lock import Lock, PruningChoice
 from edgekit.pipeline.recover import Recovery

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from edgekit.backends.base import IntegerBackend
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import INT4_TOP, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import INT4_TOP
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
 from edgekit.passes.thin import Thinning
 from edgekit.pipeline.lock import Lock, TrainingChoice

@@ -13,9 +13,10 @@ from typing import Any
 from edgekit.backends.base import IntegerBackend
 from edgekit.core import events
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, UnsupportedOpError, UsageError
+from edgekit.core.evidence import Metric
 from edgekit.core.recipe import PrecisionSection, Recipe
 from edgekit.core.repair import PLAIN, RangeMethod, Repair
-from edgekit.core.types import Metric, Precision, QuantPlan
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.pipeline.choose import candidates, inputs_of
 from edgekit.pipeline.lock import Lock, RepairChoice
 from edgekit.pipeline.trial import TargetJob

@@ -11,8 +11,9 @@ import numpy as np
 
 from edgekit.core import events
 from edgekit.core.digest import digest_file
+from edgekit.core.plain import from_json, to_json
 from edgekit.core.sensitivity import Cost, LayerCost, Sensitivity
-from edgekit.core.types import TensorSpec, from_json, to_json
+from edgekit.core.types import TensorSpec
 from edgekit.pipeline import child
 from edgekit.pipeline.stages import SourceModel, tool_versions
 from edgekit.pipeline.store import Store

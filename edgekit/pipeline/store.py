@@ -22,8 +22,8 @@ from typing import IO, Any
 from edgekit.core import events
 from edgekit.core.digest import digest_file, digest_json
 from edgekit.core.errors import UsageError
+from edgekit.core.plain import to_json
 from edgekit.core.stopping import check_stopped
-from edgekit.core.types import to_json
 
 __all__ = ["Entry", "Store", "default_store"]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from edgekit.backends.base import load_backend
 from edgekit.core.errors import UnsupportedOpError
+from edgekit.core.plain import from_json
 from edgekit.core.recipe import ModelSection
-from edgekit.core.types import from_json
 from edgekit.pipeline import child
 from edgekit.pipeline.stages import SourceModel, fuse, import_source
 from edgekit.pipeline.store import Store

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgekit.core import machine
 from edgekit.core.digest import digest_json
 from edgekit.core.errors import InvalidInputError, UsageError
+from edgekit.core.evidence import EvidenceKind
 from edgekit.core.resources import resource
-from edgekit.core.types import EvidenceKind, Precision
+from edgekit.core.types import Precision
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.opening import open_device
 

@@ -9,17 +9,9 @@ from typing import Any
 
 from edgekit.backends.base import Backend, IntegerBackend
 from edgekit.core.errors import BrokenPromiseError
+from edgekit.core.evidence import EvidenceKind, Measurement, Metric, PrecisionProof
 from edgekit.core.repair import PLAIN, Repair
-from edgekit.core.types import (
-    Artifact,
-    EvidenceKind,
-    Measurement,
-    Metric,
-    Options,
-    Precision,
-    PrecisionProof,
-    QuantPlan,
-)
+from edgekit.core.types import Artifact, Options, Precision, QuantPlan
 from edgekit.devices.answer import DeviceFacts
 from edgekit.devices.base import Device
 from edgekit.devices.bench import LOCAL

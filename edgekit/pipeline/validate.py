@@ -13,9 +13,11 @@ import numpy as np
 
 from edgekit.backends.base import Backend, load_backend
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
+from edgekit.core.evidence import Gate, Measurement, Metric, PrecisionProof
+from edgekit.core.plain import from_json
 from edgekit.core.recipe import GateSection, Recipe
 from edgekit.core.scratch import scratch
-from edgekit.core.types import Artifact, Gate, Measurement, Metric, PrecisionProof, States, TensorSpec, from_json
+from edgekit.core.types import Artifact, States, TensorSpec
 from edgekit.data import unroll
 from edgekit.data.metrics import evaluate
 from edgekit.devices.base import Device

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
+from edgekit.core.evidence import EvidenceKind, Gate, Metric
 from edgekit.core.repair import PLAIN
-from edgekit.core.types import EvidenceKind, Gate, Metric, Precision
+from edgekit.core.types import Precision
 from edgekit.devices.fleet import Outcome
 from edgekit.pipeline.boards import Asked
 from edgekit.pipeline.download import download_bytes

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekit.core.evidence import EvidenceKind, Gate, Metric, PrecisionProof
 from edgekit.core.repair import Repair
-from edgekit.core.types import EvidenceKind, Gate, Metric, Precision, PrecisionProof
+from edgekit.core.types import Precision
 from edgekit.passes.recover.settings import LearningCurve
 
 __all__ = ["BuildReport", "DeviceReport", "Latency", "PrunedReport", "RepairedReport", "TargetReport", "ThinnedReport"]

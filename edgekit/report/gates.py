@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edgekit.core.types import EvidenceKind, Gate, Metric
+from edgekit.core.evidence import EvidenceKind, Gate, Metric
 from edgekit.data.metrics.intervals import Interval, resolved, samples_to_settle
 
 __all__ = [

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.types import TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.ir.cost import ModelCost

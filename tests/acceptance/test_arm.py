@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edgekit.core.digest import digest_file
-from edgekit.core.types import EvidenceKind
+from edgekit.core.evidence import EvidenceKind
 from edgekit.devices.bench import measure
 from edgekit.devices.opening import open_device
 from tests.acceptance.conftest import Build

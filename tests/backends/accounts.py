@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.core.types import Account, OpAccount, Product
+from edgekit.core.evidence import Account, OpAccount, Product
 
 __all__ = ["account"]
 

@@ -11,7 +11,8 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 from onnx.numpy_helper import from_array
 
 from edgekit.backends.base import CompileRequest
-from edgekit.core.types import Artifact, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import Artifact
 from edgekit.devices.bench import measure
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET
 from edgekit.pipeline.child import call

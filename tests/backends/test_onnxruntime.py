@@ -19,7 +19,8 @@ from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.backends.onnxruntime import OnnxRuntimeBackend
 from edgekit.backends.onnxruntime.realised import check_realised
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError, MissingToolError, UnsupportedOpError, UsageError
-from edgekit.core.types import Account, Artifact, Precision, Preprocess, QuantPlan
+from edgekit.core.evidence import Account
+from edgekit.core.types import Artifact, Precision, Preprocess, QuantPlan
 from edgekit.devices.bench import measure
 from edgekit.ir.model import BATCH, Model
 from edgekit.ir.run import max_relative, run

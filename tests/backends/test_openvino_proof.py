@@ -11,7 +11,8 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 from onnx.numpy_helper import from_array
 
 from edgekit.backends.openvino import OpenVINOBackend
-from edgekit.core.types import Account, Precision, Product, QuantPlan
+from edgekit.core.evidence import Account, Product
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.devices.bench import measure
 from tests.backends.accounts import account
 

@@ -21,17 +21,9 @@ from onnx.numpy_helper import from_array
 from edgekit.backends.base import CompileRequest, load_backend
 from edgekit.backends.tflite import TFLiteBackend
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError
-from edgekit.core.types import (
-    Account,
-    Artifact,
-    Layout,
-    Precision,
-    Preprocess,
-    QuantPlan,
-    TensorSpec,
-    from_json,
-    to_json,
-)
+from edgekit.core.evidence import Account
+from edgekit.core.plain import from_json, to_json
+from edgekit.core.types import Artifact, Layout, Precision, Preprocess, QuantPlan, TensorSpec
 from edgekit.devices.bench import measure
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout

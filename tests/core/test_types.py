@@ -6,21 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import EdgekitError, UnsupportedOpError, from_dict
-from edgekit.core.types import (
-    Account,
-    Artifact,
-    EvidenceKind,
-    Layout,
-    Measurement,
-    OpAccount,
-    Precision,
-    QuantPlan,
-    TensorSpec,
-    Timing,
-    from_json,
-    permutation,
-    to_json,
-)
+from edgekit.core.evidence import Account, EvidenceKind, Measurement, OpAccount, Timing
+from edgekit.core.plain import from_json, to_json
+from edgekit.core.types import Artifact, Layout, Precision, QuantPlan, TensorSpec, permutation
 
 _ARTIFACT = Artifact(
     backend="tflite",

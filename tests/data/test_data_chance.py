@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit.core.types import Layout, Preprocess, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Layout, Preprocess, TensorSpec
 from edgekit.data.chance import near_chance, suggest, suggest_preprocess
 from edgekit.data.preprocess import ImageShape, normalize
 from edgekit.ir.model import Model

@@ -12,7 +12,8 @@ import pytest
 
 from edgekit.core import events
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import Layout, Preprocess, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Layout, Preprocess, TensorSpec
 from edgekit.data import materialise as module
 from edgekit.data.fingerprint import fingerprint
 from edgekit.data.materialise import materialise, synthesise

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
-from edgekit.core.types import EvidenceKind, TensorSpec
+from edgekit.core.evidence import EvidenceKind
+from edgekit.core.types import TensorSpec
 from edgekit.data.metrics import confusion_matrix, evaluate
 
 OUT = TensorSpec("y", (None, 7))

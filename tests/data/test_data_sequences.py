@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.errors import InvalidInputError
-from edgekit.core.types import TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import TensorSpec
 from edgekit.data.materialise import materialise, synthesise
 from edgekit.data.opening import open_source
 from edgekit.data.sequences import from_sequences

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from edgekit.core import events
-from edgekit.core.types import Layout, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Layout, TensorSpec
 from edgekit.data import materialise as module
 from edgekit.data.materialise import materialise
 from edgekit.passes.recover.samples import Samples

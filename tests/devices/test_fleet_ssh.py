@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.core.types import Measurement
+from edgekit.core.evidence import Measurement
 from edgekit.devices.base import Device
 from edgekit.devices.bench import measure
 from edgekit.devices.fleet import Board, fleet_exit_code, gather_boards, run_fleet

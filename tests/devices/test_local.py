@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.core import events
 from edgekit.core.errors import DeviceError, IntegrityError, InvalidInputError, UsageError
+from edgekit.core.evidence import EvidenceKind
 from edgekit.core.process import Limits
-from edgekit.core.types import EvidenceKind
 from edgekit.devices.answer import parse_error, parse_measurements
 from edgekit.devices.bench import measure
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.errors import InvalidInputError, MissingToolError, UsageError
-from edgekit.core.types import EvidenceKind
+from edgekit.core.evidence import EvidenceKind
 from edgekit.devices.bench import measure
 from edgekit.devices.opening import open_device
 

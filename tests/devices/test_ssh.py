@@ -29,8 +29,8 @@ from edgekit.core.errors import (
     MissingToolError,
     UsageError,
 )
+from edgekit.core.evidence import EvidenceKind
 from edgekit.core.process import Limits
-from edgekit.core.types import EvidenceKind
 from edgekit.devices import remote, ssh
 from edgekit.devices.base import Device
 from edgekit.devices.bench import measure

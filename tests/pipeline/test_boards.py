@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.core.types import EvidenceKind
+from edgekit.core.evidence import EvidenceKind
 from edgekit.devices.fleet import Board
 from edgekit.pipeline.boards import Boards
 from edgekit.pipeline.targets import load_target

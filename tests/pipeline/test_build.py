@@ -150,7 +150,7 @@ def test_a_recipe_of_another_model_is_refused(home, tmp_path):
 
 def test_a_metric_in_its_own_unit_may_lose_one_percent():
     """A share of 0..1 under a limit of 1 could lose everything."""
-    from edgekit.core.types import Metric
+    from edgekit.core.evidence import Metric
     from edgekit.report.gates import inside_accuracy
 
     def share(artifact: float) -> list[Metric]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import UsageError
-from edgekit.core.types import to_json
+from edgekit.core.plain import to_json
 from edgekit.pipeline.doctor import Check, examine
 
 

@@ -16,9 +16,10 @@ from edgekit.backends.base import load_backend
 from edgekit.cli.tables import print_build
 from edgekit.core import events
 from edgekit.core.errors import UsageError
+from edgekit.core.evidence import PrecisionProof
 from edgekit.core.recipe import Recipe
 from edgekit.core.repair import PLAIN, Repair
-from edgekit.core.types import Precision, PrecisionProof, QuantPlan
+from edgekit.core.types import Precision, QuantPlan
 from edgekit.ir.model import Model
 from edgekit.pipeline.build import build
 from edgekit.pipeline.job import Job

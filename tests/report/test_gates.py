@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit.core.evidence import EvidenceKind, Metric
 from edgekit.core.recipe import GateSection
-from edgekit.core.types import EvidenceKind, Metric, TensorSpec
+from edgekit.core.types import TensorSpec
 from edgekit.data.metrics import evaluate
 from edgekit.report.gates import Evidence, combine, inside_accuracy, judge, passed, with_resolved
 

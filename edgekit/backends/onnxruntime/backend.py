@@ -11,7 +11,8 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime.example import example
 from edgekit.backends.proof import prove
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
+from edgekit.core.evidence import Account, PrecisionProof
+from edgekit.core.types import Artifact, Integers, Precision, QuantPlan
 
 __all__ = ["OnnxRuntimeBackend"]
 

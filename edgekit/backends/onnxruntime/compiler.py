@@ -15,7 +15,8 @@ from edgekit.backends.promise import MULTIPLYING, promised
 from edgekit.backends.saturation import HALF_RANGE, spare_first_layers
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, UsageError
-from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Artifact, Precision, QuantPlan, TensorSpec
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import QuantParams, made_for, recorded_params
 from edgekit.ir.run import Arrays

@@ -10,7 +10,8 @@ from typing import ClassVar
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.example import run_and_print
 from edgekit.core.errors import MissingToolError
-from edgekit.core.types import Account, Artifact, Integers, Precision, PrecisionProof, QuantPlan
+from edgekit.core.evidence import Account, PrecisionProof
+from edgekit.core.types import Artifact, Integers, Precision, QuantPlan
 
 __all__ = ["OpenVINOBackend"]
 

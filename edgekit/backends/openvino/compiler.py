@@ -17,7 +17,8 @@ from edgekit.backends.promise import promised
 from edgekit.backends.saturation import spare_first_layers
 from edgekit.core.digest import digest_files
 from edgekit.core.errors import InvalidInputError, UnsupportedOpError, UsageError
-from edgekit.core.types import Artifact, Precision, TensorSpec, to_json
+from edgekit.core.plain import to_json
+from edgekit.core.types import Artifact, Precision, TensorSpec
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import made_for, recorded_params
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgekit.backends import proof
-from edgekit.core.types import Account, Precision, PrecisionProof, QuantPlan
+from edgekit.core.evidence import Account, PrecisionProof
+from edgekit.core.types import Precision, QuantPlan
 
 __all__ = ["prove"]
 

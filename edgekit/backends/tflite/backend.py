@@ -15,18 +15,9 @@ from edgekit.backends.tflite.proof import prove
 from edgekit.backends.tflite.runtimes import int8_gaps, oldest_runtime, require, require_known
 from edgekit.core.digest import digest_file
 from edgekit.core.errors import InvalidInputError, MissingToolError
-from edgekit.core.types import (
-    INT4_TOP,
-    Account,
-    Artifact,
-    Integers,
-    Precision,
-    PrecisionProof,
-    QuantPlan,
-    TensorSpec,
-    permutation,
-    to_json,
-)
+from edgekit.core.evidence import Account, PrecisionProof
+from edgekit.core.plain import to_json
+from edgekit.core.types import INT4_TOP, Artifact, Integers, Precision, QuantPlan, TensorSpec, permutation
 
 if TYPE_CHECKING:
     from edgekit.backends.tflite.calibrate import Samples

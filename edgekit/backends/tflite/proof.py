@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgekit.backends import proof
+from edgekit.core.evidence import Account, PrecisionProof
 from edgekit.core.scopes import legal_name
-from edgekit.core.types import Account, PrecisionProof, QuantPlan
+from edgekit.core.types import QuantPlan
 
 __all__ = ["prove"]
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from edgekit.core.types import Gate, Metric
+    from edgekit.core.evidence import Gate, Metric
 
 __all__ = ["accuracy", "agreement", "console", "gate", "interval", "number", "print_line", "print_rows", "table"]
 

@@ -11,7 +11,7 @@ from edgekit.cli.tables import cells
 from edgekit.cli.tables.cells import print_rows
 
 if TYPE_CHECKING:
-    from edgekit.core.types import Measurement, Metric
+    from edgekit.core.evidence import Measurement, Metric
     from edgekit.devices.fleet import Outcome
     from edgekit.pipeline.compare import Comparison
     from edgekit.pipeline.validate import Validation

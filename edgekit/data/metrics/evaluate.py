@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import BrokenPromiseError, InvalidInputError
-from edgekit.core.types import EvidenceKind, Metric, TensorSpec
+from edgekit.core.evidence import EvidenceKind, Metric
+from edgekit.core.types import TensorSpec
 from edgekit.data.function import load_function
 from edgekit.data.label_maps import class_axis
 from edgekit.data.metrics.boxes import Found

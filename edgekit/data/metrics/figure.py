@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.core.types import EvidenceKind, Metric
+from edgekit.core.evidence import EvidenceKind, Metric
 from edgekit.data.metrics.intervals import Interval
 
 __all__ = ["Figure", "as_metric", "points"]

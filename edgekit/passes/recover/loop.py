@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.core import events
+from edgekit.core.plain import from_json, to_json
 from edgekit.core.stopping import check_stopped
-from edgekit.core.types import from_json, to_json
 from edgekit.passes.recover.checkpoint import Checkpoint, read, write
 from edgekit.passes.recover.optimizing import learning_rate
 from edgekit.passes.recover.planning import default_epochs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core.types import to_json
+from edgekit.core.plain import to_json
 from edgekit.ir.model import Model
 from edgekit.ir.quantization import forget_quant_params
 from edgekit.passes.recover.recovery import recover_model as train

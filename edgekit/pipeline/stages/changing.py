@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.digest import digest_file
+from edgekit.core.plain import to_json
 from edgekit.core.repair import Repair
-from edgekit.core.types import Integers, QuantPlan, to_json
+from edgekit.core.types import Integers, QuantPlan
 from edgekit.passes.prune.request import Pruning
 from edgekit.passes.thin import Thinning
 from edgekit.pipeline import child

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgekit.backends.base import Backend
 from edgekit.core.digest import digest_file
-from edgekit.core.types import Artifact, Preprocess, QuantPlan, States, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import Artifact, Preprocess, QuantPlan, States
 from edgekit.pipeline import child
 from edgekit.pipeline.stages.models import SourceModel
 from edgekit.pipeline.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import events
+from edgekit.core.plain import to_json
 from edgekit.core.recipe import DataSection
-from edgekit.core.types import to_json
 from edgekit.pipeline import child
 from edgekit.pipeline.stages.models import SourceModel, tool_versions
 from edgekit.pipeline.store import Entry, Store

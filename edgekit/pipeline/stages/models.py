@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.types import States, TensorSpec, from_json
+from edgekit.core.plain import from_json
+from edgekit.core.types import States, TensorSpec
 from edgekit.pipeline.store import Entry, Store
 
 __all__ = ["ONNX_TOOLS", "SourceModel", "source_model", "stored_model", "tool_versions"]

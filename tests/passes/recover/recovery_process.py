@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import events
-from edgekit.core.types import to_json
+from edgekit.core.plain import to_json
 from edgekit.ir.model import Model
 from edgekit.passes.recover.recovery import recover_model, repeatable
 from edgekit.passes.recover.samples import Samples

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from edgekit.core.plain import from_json
 from edgekit.core.process import repeatable_environment
-from edgekit.core.types import from_json
 from edgekit.passes.recover.settings import LearningCurve
 from tests.passes.recover import recovery_process
 from tests.passes.recover.conftest import Digits

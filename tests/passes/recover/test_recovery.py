@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.core import events
-from edgekit.core.types import from_json, to_json
+from edgekit.core.plain import from_json, to_json
 from edgekit.passes.contract import apply
 from edgekit.passes.fuse import FUSION
 from edgekit.passes.recover.batch_norm import has_batch_norm

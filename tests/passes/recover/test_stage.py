@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.core.types import from_json
+from edgekit.core.plain import from_json
 from edgekit.ir.model import Model
 from edgekit.passes.recover.samples import Samples
 from edgekit.passes.recover.settings import LearningCurve, RecoverSettings
