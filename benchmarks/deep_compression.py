@@ -46,7 +46,7 @@ SETTINGS = RecoverSettings(
     optimizer=Optimizer.ADAMW,
     weight_decay=0.05,
     learning_rate=0.003,
-    patience=None,
+    patience=max(EPOCHS.values()),
     augment=(Augment.SHIFT,),
     thinned=True,
 )

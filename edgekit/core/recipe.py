@@ -215,7 +215,7 @@ class RecoverSection(_Section):
         label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
             0 is without labels, but for the original's own training.
         learning_rate: the highest of the schedule.
-        patience: epochs without a better score on the selection split that end it.
+        patience: epochs without a better score on the selection split that end it; None: half of all, 20 at least.
         augment: the random changes of the samples.
         reinsert: whether a network that came without BatchNormalization gets it back.
     """

@@ -26,6 +26,8 @@ __all__ = ["Loop"]
 
 _EXPLODED = 10.0  # times the loss before
 _LOOKED_AT = 50  # steps between two looks at the loss
+# While the rate is high, no epoch may be better for long, and what is gained comes in the end, when it is low.
+_PATIENCE = 20
 _DEFAULT_SECONDS = 1800.0  # for a training whose length nothing says
 
 
@@ -133,7 +135,8 @@ class Loop:
         done, settings = len(state.curve), self._settings
         spent = sum(epoch.seconds for epoch in state.curve)
         late = settings.max_seconds is not None and done > 0 and spent >= settings.max_seconds
-        stale = settings.patience is not None and done - state.best >= settings.patience
+        patience = settings.patience or max(_PATIENCE, state.epochs // 2)
+        stale = done - state.best >= patience
         return bool(state.diverged) or done >= state.epochs or late or stale
 
     def _curve(self, state: _State) -> LearningCurve:

@@ -67,7 +67,7 @@ class RecoverSettings:
         learning_rate: the highest; None: by a short range test.
         schedule, warmup: the learning rate over time; the warm-up is a share of all steps.
         clip: the largest global norm of the gradients.
-        patience: stop after so many epochs without a better selection score; None: never.
+        patience: stop after so many epochs without a better selection score; None: after half of all, and 20 at least.
         label_share: the share of the labels in the loss, the teacher has the rest; None: ½ with labels, else 0.
         temperature: of the soft labels (Hinton et al., 2015, arXiv:1503.02531).
         hint, hint_weight: what else the teacher shows, and how much it counts.
@@ -95,7 +95,7 @@ class RecoverSettings:
     schedule: Schedule = Schedule.COSINE
     warmup: float = 0.05
     clip: float = 5.0
-    patience: int | None = 20
+    patience: int | None = None
     label_share: float | None = None
     temperature: float = 2.0
     hint: Hint = Hint.NONE

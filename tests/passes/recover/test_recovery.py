@@ -106,6 +106,8 @@ def test_time_and_patience_end_it(digits: Digits, tmp_path: Path) -> None:
     assert len(short.epochs) == 1
     _, stale = recover(digits, RecoverSettings(learning_rate=1e-12, patience=2), _folder(tmp_path / "b"))
     assert len(stale.epochs) - stale.best == 2
+    _, unsaid = recover(digits, RecoverSettings(learning_rate=1e-12, epochs=50), _folder(tmp_path / "c"))
+    assert len(unsaid.epochs) - unsaid.best == 25
 
 
 def _folder(path: Path) -> Path:
