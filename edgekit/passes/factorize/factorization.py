@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from edgekit.core import events
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
@@ -126,12 +127,13 @@ class Factorize(Reduction):
         ranks, self.multiple = choose_ranks(offers, macs, self._amount, self.multiple)
         return ranks
 
-    def _decomposed(self, whole: Model, layers: Iterable[Splittable]) -> list[Decomposition]:
+    def _decomposed(self, whole: Model, layers: Sequence[Splittable]) -> list[Decomposition]:
         """Each layer's products, by what they put out for the samples."""
         if not self._samples:
             return [decompose(layer.matrix, None) for layer in layers]
         walk, found = Walk(whole, affordable(self._samples, whole)), []
-        for layer in layers:
+        for place, layer in enumerate(layers):
+            events.progress(f"decomposing {layer.name}", place / len(layers) / 2)
             walk.to(layer.node)
             moments = Moments(centred=bias_of(layer.node, layer.outputs) is not None)
             for data in walk.here(layer.data):
@@ -140,14 +142,15 @@ class Factorize(Reduction):
             found.append(decompose(layer.matrix, moments.of_x))
         return found
 
-    def _fit(self, whole: Model, model: Model, todo: Iterable[tuple[Splittable, Decomposition]]) -> None:
+    def _fit(self, whole: Model, model: Model, todo: Sequence[tuple[Splittable, Decomposition]]) -> None:
         """Let each second half give what the whole layer gave, by least squares, from inputs to outputs.
 
         It reads what the halves in front of it really make, and may shift its output.
         """
         samples = affordable(self._samples, whole, model)
         there, here, nodes = Walk(whole, samples), Walk(model, samples), {name_of(node): node for node in model.graph}
-        for layer, each in todo:
+        for place, (layer, each) in enumerate(todo):
+            events.progress(f"fitting {layer.name}", 0.5 + place / len(todo) / 2)
             node = nodes[layer.name]
             there.to(layer.node)
             here.to(node)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.core import events
 from edgekit.core.errors import DefectError, InvalidInputError, UsageError
 from edgekit.ir.cost import model_cost
 from edgekit.ir.model import Model
@@ -61,6 +62,18 @@ def test_samples_show_which_directions_count_and_what_is_left_takes_over():
     blind, _ = apply(model, [by_weights], 0)
     seeing, _ = apply(model, [by_samples], 0)
     assert _error(model, seeing) < 0.5 * _error(model, blind)
+
+
+def test_layer_by_layer_it_says_how_far_it_is():
+    model = _convolutions()
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        apply(model, [Factorize(0.5, probe(model, 0, 16))], 0)
+    fractions = [event.fraction for event in heard]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert 0.5 < fractions[-1] < 1
+    assert {event.text for event in heard} >= {f"decomposing {layer.name}" for layer in splittable(model)}
 
 
 def test_the_same_ranks_give_the_same_network():
