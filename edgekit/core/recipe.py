@@ -212,8 +212,8 @@ class RecoverSection(_Section):
             the smaller network starts from that and learns from that.
         epochs: of all training for a target, at most.
         max_seconds: the same on the clock.
-        label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest.
-            0 is without labels, but for the original's own training.
+        label_share: the share of the labels in what is trained for; the original model, as the teacher, has the rest
+            where it is right by the label. 0 is without labels, but for the original's own training.
         learning_rate: the highest of the schedule.
         patience: epochs without a better score on the selection split that end it; None: half of all, 20 at least.
         augment: the random changes of the samples.

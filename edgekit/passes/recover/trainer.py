@@ -17,7 +17,7 @@ from edgekit.passes.quantize.ranges import Range
 from edgekit.passes.recover.fake_quantize import FakeQuantization
 from edgekit.passes.recover.heads import Head, heads
 from edgekit.passes.recover.hints import hint_loss, matching_layers
-from edgekit.passes.recover.losses import distillation, supervision
+from edgekit.passes.recover.losses import distillation, label_shares, supervision
 from edgekit.passes.recover.optimizing import make_optimizer
 from edgekit.passes.recover.planning import SMALLEST_BATCH, Plan
 from edgekit.passes.recover.samples import Array, Samples
@@ -174,13 +174,14 @@ class Trainer:
         """The sum over outputs; one without targets is all the teacher's."""
         losses = []
         for head in self.heads:
-            own = logits[head.output]
-            share = self._plan.label_share if head.output in targets else 0.0
+            own, wanted, told = logits[head.output], targets.get(head.output), taught.get(head.output)
+            share = 0.0 if wanted is None else self._plan.label_share
+            shared = 0 < share < 1 and told is not None
+            shares = label_shares(head, told, wanted, share) if shared else share
             if share > 0:
-                losses.append(share * supervision(head, own, targets[head.output]))
-            if share < 1 and taught:
-                told = distillation(head, own, taught[head.output], self._settings.temperature)
-                losses.append((1 - share) * told)
+                losses.append(supervision(head, own, wanted, shares))
+            if share < 1 and told is not None:
+                losses.append(distillation(head, own, told, self._settings.temperature, 1 - shares))
         return tf.add_n(losses)
 
     def _prepared(self, inputs: Sequence[Any]) -> list[Any]:
