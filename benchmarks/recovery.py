@@ -74,10 +74,10 @@ class Row:
 
 ROWS = {
     "pruned-distilled": Row("distillation, no labels", 0.0),
-    "pruned-both": Row("labels and distillation", 0.5),
-    "original-both": Row("labels and distillation", 0.5, pruned=False),
+    "pruned-both": Row("labels and distillation", 0.25),
+    "original-both": Row("labels and distillation", 0.25, pruned=False),
     "pruned-first": Row("distillation from the original, trained by labels", 0.0, first="original-labels", mixed=True),
-    "factorized-both": Row("labels and distillation", 0.5, factorized=True),
+    "factorized-both": Row("labels and distillation", 0.25, factorized=True),
     "factorized-first": Row(
         "distillation from the original, trained by labels", 0.0, factorized=True, first="original-labels", mixed=True
     ),
@@ -88,7 +88,7 @@ ROWS = {
     "pruned-labels": Row("labels", 1.0),
     "factorized-labels": Row("labels", 1.0, factorized=True),
     "original-labels": Row("labels", 1.0, pruned=False),
-    "uniform-both": Row("labels and distillation, pruned uniformly", 0.5, schedule=Schedule.UNIFORM),
+    "uniform-both": Row("labels and distillation, pruned uniformly", 0.25, schedule=Schedule.UNIFORM),
     "pruned": Row("no recovery"),
     "factorized": Row("no recovery", factorized=True),
     "uncompensated": Row("no recovery, no compensation", compensated=False),

@@ -69,7 +69,7 @@ class RecoverSettings:
         clip: the largest global norm of the gradients.
         patience: stop after so many epochs without a better selection score; None: after half of all, and 20 at least.
         label_share: the share of the labels in the loss; the teacher has the rest where it is right by the label. None:
-            ½ with labels, else 0.
+            ¼ of classes, ½ of values, 0 without labels.
         temperature: of the soft labels (Hinton et al., 2015, arXiv:1503.02531).
         hint, hint_weight: what else the teacher shows, and how much it counts.
         augment: the changes; None: flip and shift for images, none for anything else.

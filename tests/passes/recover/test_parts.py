@@ -20,7 +20,7 @@ from edgekit.passes.recover.heads import heads
 from edgekit.passes.recover.optimizing import learning_rate
 from edgekit.passes.recover.planning import default_epochs, make_plan
 from edgekit.passes.recover.range_test import find_learning_rate
-from edgekit.passes.recover.samples import Samples
+from edgekit.passes.recover.samples import Array, Samples
 from edgekit.passes.recover.settings import Augment, Epoch, Optimizer, RecoverSettings, Schedule
 from edgekit.passes.recover.training import trained
 from tests.lowering.conftest import make_model
@@ -123,6 +123,19 @@ def test_a_rate_is_tried_longer_where_there_is_more_to_see_and_it_is_cheap(count
     student = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["N", 8192]}, weights, ["y"])
     train = Samples({"x": np.broadcast_to(np.float32(0), (count, 8192))})
     assert make_plan(student, train, RecoverSettings()).tried == tried
+
+
+@pytest.mark.parametrize(
+    ("targets", "share"),
+    [({}, 0), ({"y": np.arange(64) % 4}, 0.25), ({"y": np.zeros((64, 4), np.float32)}, 0.5)],
+    ids=["no labels", "classes", "values"],
+)
+def test_the_share_of_the_labels_follows_from_what_they_are(targets: dict[str, Array], share: float) -> None:
+    weights = {"w": np.zeros((8, 4), np.float32)}
+    student = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["N", 8]}, weights, ["y"])
+    train = Samples({"x": np.zeros((64, 8), np.float32)}, targets)
+    assert make_plan(student, train, RecoverSettings()).label_share == share
+    assert make_plan(student, train, RecoverSettings(label_share=0.7)).label_share == (0.7 if targets else 0)
 
 
 def test_few_samples_are_seen_more_often() -> None:
