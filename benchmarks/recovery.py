@@ -76,6 +76,9 @@ ROWS = {
     "pruned-distilled": Row("distillation, no labels", 0.0),
     "pruned-both": Row("labels and distillation", 0.25),
     "original-both": Row("labels and distillation", 0.25, pruned=False),
+    "pruned-half": Row("labels and distillation, half and half", 0.5),
+    "original-half": Row("labels and distillation, half and half", 0.5, pruned=False),
+    "factorized-half": Row("labels and distillation, half and half", 0.5, factorized=True),
     "pruned-first": Row("distillation from the original, trained by labels", 0.0, first="original-labels", mixed=True),
     "factorized-both": Row("labels and distillation", 0.25, factorized=True),
     "factorized-first": Row(
@@ -232,7 +235,8 @@ def show(results: Sequence[Result]) -> None:
         ("uncompensated", "", ""), ("pruned", "factorized", "original"),
         ("pruned-distilled", "factorized-distilled", "original-distilled"),
         ("pruned-labels", "factorized-labels", "original-labels"), ("uniform-both", "", ""),
-        ("pruned-both", "factorized-both", "original-both"), ("pruned-first", "factorized-first", ""),
+        ("pruned-both", "factorized-both", "original-both"), ("pruned-half", "factorized-half", "original-half"),
+        ("pruned-first", "factorized-first", ""),
     ):  # fmt: skip
         print(f"| {ROWS[pruned].title} {cells(pruned)}{cells(factorized)}{cells(original)}|")
     print("\n| BatchNormalization, without labels | at 0.5 of the MACs | min of CPU |")
