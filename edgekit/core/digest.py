@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -10,7 +11,9 @@ from typing import Any
 
 from edgekit.core.plain import to_json
 
-__all__ = ["digest_file", "digest_files", "digest_json", "digest_named", "digest_path"]
+__all__ = ["digest_file", "digest_files", "digest_json", "digest_named", "digest_path", "own_sources"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def digest_file(path: Path) -> str:
@@ -44,3 +47,10 @@ def digest_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON (sorted keys, no blanks)."""
     text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def own_sources() -> str:
+    """A digest of edgekit's own code: what another edgekit left half done, or did, is not taken for this one's."""
+    sources = [file for file in sorted(_PACKAGE.rglob("*")) if file.suffix in {".py", ".toml"}]
+    return digest_json({str(file.relative_to(_PACKAGE)): digest_file(file) for file in sources})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgekit.core import events
-from edgekit.core.digest import digest_file, digest_json
+from edgekit.core.digest import digest_file, digest_json, own_sources
 from edgekit.core.errors import UsageError
 from edgekit.core.plain import to_json
 from edgekit.core.stopping import check_stopped
@@ -29,7 +28,6 @@ __all__ = ["Entry", "Store", "default_store"]
 
 _RECORD = "entry.json"
 _KEPT_SECONDS = 30 * 24 * 3600  # that an unfinished stage may rest
-_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _is_held(lock: IO[str]) -> bool:
 
 
 def _key(stage: str, inputs: Mapping[str, Any]) -> str:
-    return digest_json({"stage": stage, "edgekit": _own_sources(), "inputs": to_json(inputs)})
+    return digest_json({"stage": stage, "edgekit": own_sources(), "inputs": to_json(inputs)})
 
 
 def default_store() -> Store:
@@ -207,10 +205,3 @@ def _read(home: Path, key: str) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Entry(home, key, value) if intact else None
-
-
-@functools.cache
-def _own_sources() -> str:
-    """A digest of edgekit's own code: a changed stage never answers with an old result."""
-    sources = [file for file in sorted(_PACKAGE.rglob("*")) if file.suffix in {".py", ".toml"}]
-    return digest_json({str(file.relative_to(_PACKAGE)): digest_file(file) for file in sources})

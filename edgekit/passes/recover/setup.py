@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.core.digest import digest_json
+from edgekit.core.digest import digest_json, own_sources
 from edgekit.core.errors import InvalidInputError
 from edgekit.ir.model import Model
 from edgekit.passes.contract import apply
@@ -66,6 +66,7 @@ def set_up(
     plan = make_plan(student, train, settings)
     key = digest_json(
         {
+            "edgekit": own_sources(),
             "bfloat16": plan.bfloat16,
             "settings": settings,
             "models": [student.digest, teacher.digest],

@@ -76,6 +76,20 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(digits: Digits, tmp_path
     assert again.digest == whole.digest
 
 
+def test_what_another_edgekit_left_half_done_begins_anew(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(FAST, epochs=1)
+    recover(digits, settings, tmp_path)
+    trained: list[str] = []
+    with events.listening(lambda event: trained.append(event.text)):
+        recover(digits, settings, tmp_path)
+        assert not [text for text in trained if "epoch 1 of 1" in text], "its checkpoint says that it is done"
+        monkeypatch.setattr("edgekit.passes.recover.setup.own_sources", lambda: "another")
+        recover(digits, settings, tmp_path)
+    assert [text for text in trained if "epoch 1 of 1" in text]
+
+
 def test_a_recovery_that_gains_nothing_keeps_the_weights(digits: Digits, tmp_path: Path) -> None:
     """The network is its own teacher: nothing can be gained, and a rate this high loses."""
     settings = RecoverSettings(epochs=2, learning_rate=0.1)
