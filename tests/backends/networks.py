@@ -20,16 +20,25 @@ from edgekit.pipeline.child import call
 Array = np.ndarray[Any, Any]
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], weights: dict[str, Array]) -> Path:
-    """Write a Model of `nodes`; what no node reads is an output."""
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, list[Any]],
+    weights: dict[str, Array],
+    outputs: tuple[str, ...] = (),
+) -> Path:
+    """Write a Model of `nodes`; unless `outputs` are named, what no node reads is one. Weights are float32 or whole."""
     read = {name for node in nodes for name in node.input}
-    outputs = [name for node in nodes for name in node.output if name not in read]
+    unread = [name for node in nodes for name in node.output if name and name not in read]
     graph = make_graph(
         nodes,
         "small",
         [make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
-        [from_array(value.astype(np.float32), name) for name, value in weights.items()],
+        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs or unread],
+        [
+            from_array(value if value.dtype == np.int64 else value.astype(np.float32), name)
+            for name, value in weights.items()
+        ],
     )
     proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.save(onnx.shape_inference.infer_shapes(proto), path)

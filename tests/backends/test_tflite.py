@@ -27,7 +27,6 @@ from edgekit.devices.bench import measure
 from edgekit.formats.tflite import flatbuffer
 from edgekit.ir.model import BATCH, IR_VERSION, OPSET, Model, set_layout
 from edgekit.ir.run import run
-from tests.backends.networks import save
 
 Array = np.ndarray[Any, Any]
 Compile = Callable[..., Artifact]
@@ -118,61 +117,10 @@ def ops(artifact: Artifact) -> list[str]:
     return flatbuffer.op_names(flatbuffer.read(artifact.path.read_bytes()))
 
 
-def test_outputs_that_are_read_further_or_given_twice_stay_whole_in_int8(tmp_path: Path) -> None:
-    """What a recurrent step gives out: its state, which the last layer reads, and again as an answer."""
-    rng = np.random.default_rng(0)
-    nodes = [
-        make_node("MatMul", ["x", "w"], ["m"], "dense"),
-        make_node("Tanh", ["m"], ["state"], "tanh"),
-        make_node("Identity", ["state"], ["again"], "identity"),
-        make_node("MatMul", ["state", "v"], ["y"], "head"),
-    ]
-    graph = make_graph(
-        nodes,
-        "step",
-        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [BATCH, 6])],
-        [make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, size]) for name, size in
-         (("y", 3), ("state", 16), ("again", 16))],
-        [from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in
-         (("w", (6, 16)), ("v", (16, 3)))],
-    )  # fmt: skip
-    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    step = Model(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True)))
-    step.save(tmp_path / "step.onnx")
-    x = rng.normal(size=(64, 6)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", x=x)
-    (tmp_path / "float").mkdir()
-    (tmp_path / "int8").mkdir()
-    request = CompileRequest(tmp_path / "step.onnx", FP32, None, tmp_path / "x.npz", tmp_path / "float")
-    baseline = TFLiteBackend().compile(request)
-    artifact = TFLiteBackend().compile(replace(request, plan=INT8, baseline=baseline, workdir=tmp_path / "int8"))
-    runner = _interpreter(artifact).get_signature_runner()
-    wanted = run(step, {"x": x})
-    for name, values in wanted.items():
-        found = np.concatenate([runner(x=sample[None])[name] for sample in x])
-        assert found.dtype == np.float32
-        assert 10 * np.log10(np.sum(values**2) / np.sum((values - found) ** 2)) > 25, name
-    account = _integer_ops(artifact)
-    assert account == {"FULLY_CONNECTED", "TANH"}
-
-
 def _interpreter(artifact: Artifact) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     return Interpreter(str(artifact.path), num_threads=1)
-
-
-def _integer_ops(artifact: Artifact) -> set[str]:
-    """The ops whose every operand and result is an integer."""
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    file = flatbuffer.read(artifact.path.read_bytes())
-    subgraph = file.subgraphs[0]
-    return {
-        name
-        for name, op in zip(flatbuffer.op_names(file), subgraph.operators, strict=True)
-        if all(subgraph.tensors[i].type != TensorType.FLOAT32 for i in (*op.inputs, *op.outputs) if i >= 0)
-    }
 
 
 def test_is_found_by_its_entry_point() -> None:
@@ -228,37 +176,6 @@ def test_labels_and_preprocessing_travel_in_the_file(compiled: Compile) -> None:
     assert preprocess == to_json(Preprocess(normalize="-1..1"))
 
 
-def test_an_lstm_over_frames_runs_in_int8(tmp_path: Path) -> None:
-    """Its first step starts from zeros, which makes a gate superfluous: nothing may be left of that."""
-    rng = np.random.default_rng(0)
-    weights = {
-        name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in (("w", (1, 32, 6)), ("r", (1, 32, 8)))
-    }
-    nodes = [
-        make_node("Transpose", ["x"], ["steps"], "transpose", perm=[1, 0, 2]),
-        make_node("LSTM", ["steps", "w", "r"], ["", "last"], "lstm", hidden_size=8),
-        make_node("Squeeze", ["last", "front"], ["y"], "squeeze"),
-    ]
-    graph = make_graph(
-        nodes,
-        "frames",
-        [make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 5, 6])],
-        [make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8])],
-        [*(from_array(value, name) for name, value in weights.items()), from_array(np.array([0]), "front")],
-    )
-    proto = make_model(graph, opset_imports=[make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model = Model(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True)))
-    model.save(tmp_path / "lstm.onnx")
-    x = rng.normal(size=(32, 5, 6)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", x=x)
-    request = CompileRequest(tmp_path / "lstm.onnx", FP32, None, tmp_path / "x.npz", tmp_path)
-    baseline = TFLiteBackend().compile(request)
-    (tmp_path / "int8").mkdir()
-    artifact = TFLiteBackend().compile(replace(request, plan=INT8, baseline=baseline, workdir=tmp_path / "int8"))
-    given, wanted = (_interpreter(each).get_signature_runner()(x=x[:1])["y"] for each in (artifact, baseline))
-    np.testing.assert_allclose(given, wanted, atol=0.1 * np.abs(wanted).max())
-
-
 @pytest.mark.parametrize(("plan", "oldest"), [(FP32, "2.7"), (FP16, "2.7"), (INT8, "2.14")])
 def test_oldest_runtime_goes_by_what_the_file_holds(plan: QuantPlan, oldest: str, compiled: Compile) -> None:
     artifact = compiled(plan)
@@ -308,74 +225,6 @@ def test_dynamic_int8_takes_no_samples_and_leaves_depthwise_convolutions_in_floa
     assert dict(measurement.account.weights) == {"int8": 8 * 27 + 8 * 64 * 5, "float32": 4 * 8 * 9}
     assert measurement.account.islands == 0
     assert artifact.min_runtime == "ai-edge-litert 1.0"
-
-
-def test_recurrent_layers_are_dynamic(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    nodes, weights = [], {"d": rng.normal(size=(16, 4))}
-    for kind, gates, read, given in (("LSTM", 4, "x", "a"), ("GRU", 3, "a", "b"), ("RNN", 1, "b", "c")):
-        names = [f"{kind}.{part}" for part in "wrb"]
-        sizes = (8 if read == "x" else 16, 16, 2)
-        weights |= {name: rng.normal(size=(1, gates * 16, size)) / 4 for name, size in zip(names, sizes, strict=True)}
-        weights[names[2]] = weights[names[2]].reshape(1, -1)
-        nodes.append(make_node(kind, [read, *names, ""], ["", given], kind, hidden_size=16))
-    nodes.append(make_node("MatMul", ["c", "d"], ["y"], "dense"))
-    model = save(tmp_path / "model.onnx", nodes, {"x": [5, 1, 8]}, weights)
-    backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, None, tmp_path)
-    float_file = backend.compile(request)
-    (tmp_path / "dynamic").mkdir()
-    artifact = backend.compile(replace(request, plan=DYNAMIC, baseline=float_file, workdir=tmp_path / "dynamic"))
-    assert dict(artifact.plan.layers) == dict.fromkeys(("LSTM", "GRU", "RNN", "dense"), Precision.DYNAMIC)
-    (measurement,), _ = measure(artifact.path, timing=False)
-    assert backend.prove(artifact.plan, measurement.account).violations == ()
-    assert {each.precision for each in measurement.account.products} == {"float32×int8"}
-    assert len(measurement.account.products) > 4
-
-
-def test_what_has_no_dynamic_kernel_is_named_as_float_and_nothing_but_that_is_refused(tmp_path: Path) -> None:
-    """A product with its constant in front, which ai-edge-quantizer would round and no kernel take."""
-    left = make_node("MatMul", ["w", "x"], ["l"], "left")
-    nodes = [left, make_node("MatMul", ["l", "x"], ["b"], "both"), make_node("MatMul", ["b", "v"], ["y"], "dense")]
-    weights = {name: np.ones((8, 8), np.float32) for name in "wv"}
-
-    def built(nodes: list[onnx.NodeProto]) -> Artifact:
-        model = save(tmp_path / "model.onnx", nodes, {"x": [BATCH, 8, 8]}, weights)
-        backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, None, tmp_path)
-        float_file = backend.compile(request)
-        (tmp_path / "dynamic").mkdir(exist_ok=True)
-        return backend.compile(replace(request, plan=DYNAMIC, baseline=float_file, workdir=tmp_path / "dynamic"))
-
-    artifact = built(nodes)
-    assert {layer for layer, precision in artifact.plan.layers if precision is Precision.FP32} == {"left", "both"}
-    (measurement,), _ = measure(artifact.path, timing=False)
-    assert TFLiteBackend().prove(artifact.plan, measurement.account).violations == ()
-    with pytest.raises(UnsupportedOpError, match="no layer of this network can be made dynamic"):
-        built([left])
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [FP16, QuantPlan(Precision.INT8, (("left", Precision.FP16), ("many", Precision.FP16)))],
-    ids=["fp16", "int8"],
-)
-def test_products_of_batches_have_no_halves_and_are_named_as_float(plan: QuantPlan, tmp_path: Path) -> None:
-    nodes = [
-        make_node("MatMul", [*pair], [result], name)
-        for pair, result, name in ((("w", "x"), "l", "left"), (("l", "m"), "p", "many"), (("p", "v"), "y", "dense"))
-    ]
-    rng = np.random.default_rng(0)
-    weights = {"w": rng.normal(size=(8, 8)), "m": rng.normal(size=(2, 8, 8)), "v": rng.normal(size=(8, 8))}
-    model = save(tmp_path / "model.onnx", nodes, {"x": [BATCH, 2, 8, 8]}, weights)
-    np.savez(tmp_path / "samples.npz", x=rng.normal(size=(8, 2, 8, 8)).astype(np.float32))
-    backend, request = TFLiteBackend(), CompileRequest(model, FP32, None, tmp_path / "samples.npz", tmp_path)
-    float_file = backend.compile(request)
-    (tmp_path / "other").mkdir()
-    artifact = backend.compile(replace(request, plan=plan, baseline=float_file, workdir=tmp_path / "other"))
-    named = dict(artifact.plan.layers)
-    assert named["left"] == named["many"] == Precision.FP32
-    assert named.get("dense", plan.default) == plan.default
-    (measurement,), _ = measure(artifact.path, timing=False)
-    assert backend.prove(artifact.plan, measurement.account).violations == ()
 
 
 @pytest.mark.parametrize(("io", "code"), [("int8", 9), ("uint8", 3)])
